@@ -1,0 +1,25 @@
+#pragma once
+
+#include <memory>
+
+#include "python/py_ref.h"
+
+namespace erlang_python {
+
+/// The Python classes and functions that conversion needs, looked up once per interpreter in the package `erlang`.
+/// Use only while attached to the interpreter it was made in.
+struct PythonTypes {
+  PyRef atom;              ///< class erlang.Atom, a subclass of str
+  PyRef pid;               ///< class erlang.Pid; Pid(etf: bytes), attribute `etf`
+  PyRef reference;         ///< class erlang.Ref, likewise
+  PyRef term;              ///< class erlang.Term, likewise: an opaque term
+  PyRef conversion_error;  ///< class erlang.ConversionError(reason): reason is `depth` or a tuple, see protocol.md
+  PyRef encoders;          ///< dict of the encoders that erlang.register_encoder fills: class -> function
+  PyRef fallback;          ///< function erlang._encoding.fallback(value, strict, buffer) -> an encodable value
+  PyRef int_from_bytes;    ///< int.from_bytes
+
+  /// nullptr with a Python error set when the package is not as expected.
+  static std::unique_ptr<PythonTypes> load();
+};
+
+}  // namespace erlang_python

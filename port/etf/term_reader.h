@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace erlang_python {
+
+using Bytes = std::span<const std::uint8_t>;
+
+/// What the next term is, by its tag. One kind may have several tags on the wire.
+enum class TermKind {
+  kAtom,
+  kInteger,     ///< fits in 64 bits signed, or not: see TermReader::read_int64
+  kFloat,
+  kBinary,
+  kString,      ///< STRING_EXT: a list of bytes
+  kNil,
+  kList,        ///< LIST_EXT, proper or improper: only its end tells
+  kTuple,
+  kMap,
+  kPid,
+  kReference,
+  kOpaque,      ///< port, fun, export, bitstring: kept as bytes
+  kInvalid,     ///< unknown tag, or no bytes left
+};
+
+/// Reads terms of the external term format from borrowed bytes.
+///
+/// `ei_decode_*` does not know where the buffer ends, so every read first checks that the bytes it will touch are there.
+/// A failed read returns nullopt or false and leaves the position where it was. The bytes must outlive the reader and
+/// every view it returns. Not thread-safe; holds no Python objects.
+class TermReader {
+ public:
+  explicit TermReader(Bytes bytes) : bytes_(bytes) {}
+
+  std::size_t position() const { return position_; }
+  std::size_t remaining() const { return bytes_.size() - position_; }
+  bool at_end() const { return remaining() == 0; }
+
+  /// The version byte 131 that opens every external term.
+  [[nodiscard]] bool read_version();
+
+  TermKind peek() const;
+
+  /// An atom's name as UTF-8 (Latin-1 atoms of old nodes are refused: no OTP since 26 writes them, and 25 does so only
+  /// for names that are ASCII; ASCII ones are accepted).
+  std::optional<std::string_view> read_atom();
+
+  /// An integer of at most 64 bits; nullopt for a larger one (then read_big works) and for other terms.
+  std::optional<std::int64_t> read_int64();
+
+  struct BigInteger {
+    bool negative;
+    Bytes magnitude;  ///< little-endian
+  };
+  /// SMALL_BIG_EXT or LARGE_BIG_EXT of any size.
+  std::optional<BigInteger> read_big();
+
+  std::optional<double> read_double();
+
+  /// A whole binary (not a bitstring).
+  std::optional<Bytes> read_binary();
+
+  /// STRING_EXT: the bytes that are the list's elements.
+  std::optional<Bytes> read_string();
+
+  /// Number of elements; they follow. At least that many bytes remain, so reserving for them is safe.
+  std::optional<std::size_t> read_tuple_header();
+  /// Number of elements before the tail; elements and then the tail follow. NIL_EXT gives 0 and has no tail.
+  std::optional<std::size_t> read_list_header();
+  /// Consumes a NIL_EXT tail if the next term is one.
+  [[nodiscard]] bool read_nil();
+  /// Number of pairs; key, value, key, value ... follow.
+  std::optional<std::size_t> read_map_header();
+
+  /// Passes over one term of any kind, at most kMaxDepth levels deep, and returns its bytes, without a version byte.
+  std::optional<Bytes> skip();
+
+  /// An atom or a binary as text; the two are interchangeable for names in requests.
+  std::optional<std::string_view> read_name();
+
+  /// Sets the position back to one that position() returned.
+  void rewind(std::size_t position) { position_ = position; }
+
+  static constexpr std::size_t kMaxDepth = 1000;
+
+ private:
+  Bytes bytes_;
+  std::size_t position_ = 0;
+};
+
+}  // namespace erlang_python
