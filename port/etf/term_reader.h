@@ -2,8 +2,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <forward_list>
+#include <functional>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 
 namespace erlang_python {
@@ -13,25 +16,25 @@ using Bytes = std::span<const std::uint8_t>;
 /// What the next term is, by its tag. One kind may have several tags on the wire.
 enum class TermKind {
   kAtom,
-  kInteger,     ///< fits in 64 bits signed, or not: see TermReader::read_int64
+  kInteger,  ///< fits in 64 bits signed, or not: see TermReader::read_int64
   kFloat,
   kBinary,
-  kString,      ///< STRING_EXT: a list of bytes
+  kString,  ///< STRING_EXT: a list of bytes
   kNil,
-  kList,        ///< LIST_EXT, proper or improper: only its end tells
+  kList,  ///< LIST_EXT, proper or improper: only its end tells
   kTuple,
   kMap,
   kPid,
   kReference,
-  kOpaque,      ///< port, fun, export, bitstring: kept as bytes
-  kInvalid,     ///< unknown tag, or no bytes left
+  kOpaque,   ///< port, fun, export, bitstring: kept as bytes
+  kInvalid,  ///< unknown tag, or no bytes left
 };
 
 /// Reads terms of the external term format from borrowed bytes.
 ///
-/// `ei_decode_*` does not know where the buffer ends, so every read first checks that the bytes it will touch are there.
-/// A failed read returns nullopt or false and leaves the position where it was. The bytes must outlive the reader and
-/// every view it returns. Not thread-safe; holds no Python objects.
+/// `ei_decode_*` does not know where the buffer ends, so every read first checks that the bytes it will touch are
+/// there. A failed read returns nullopt or false and leaves the position where it was. The bytes must outlive the
+/// reader and every view it returns. Not thread-safe; holds no Python objects.
 class TermReader {
  public:
   explicit TermReader(Bytes bytes) : bytes_(bytes) {}
@@ -45,9 +48,13 @@ class TermReader {
 
   TermKind peek() const;
 
-  /// An atom's name as UTF-8 (Latin-1 atoms of old nodes are refused: no OTP since 26 writes them, and 25 does so only
-  /// for names that are ASCII; ASCII ones are accepted).
+  /// An atom's name as UTF-8. OTP 25 writes names within Latin-1 in that encoding; the text made from one that is not
+  /// ASCII is kept by the reader, so the view lives as long as the reader.
   std::optional<std::string_view> read_atom();
+
+  /// An atom's name as it is on the wire, in Latin-1 if next_is_latin1_atom() said so, else in UTF-8.
+  std::optional<Bytes> read_atom_bytes();
+  bool next_is_latin1_atom() const;
 
   /// An integer of at most 64 bits; nullopt for a larger one (then read_big works) and for other terms.
   std::optional<std::int64_t> read_int64();
@@ -79,17 +86,34 @@ class TermReader {
   /// Passes over one term of any kind, at most kMaxDepth levels deep, and returns its bytes, without a version byte.
   std::optional<Bytes> skip();
 
+  /// The same, and calls `visitor` with the UTF-8 name of each atom in the term, also of node and module names; it may
+  /// have seen some when the term turns out to be malformed.
+  using AtomVisitor = std::function<void(std::string_view)>;
+  std::optional<Bytes> skip(const AtomVisitor& visitor);
+
   /// An atom or a binary as text; the two are interchangeable for names in requests.
   std::optional<std::string_view> read_name();
 
   /// Sets the position back to one that position() returned.
   void rewind(std::size_t position) { position_ = position; }
 
+  /// Levels of nesting in a term that is accepted; a list of integers has one.
   static constexpr std::size_t kMaxDepth = 1000;
 
  private:
+  struct SkipStep;
+
+  bool has(std::size_t count) const { return remaining() >= count; }
+  std::uint8_t byte(std::size_t offset) const { return bytes_[position_ + offset]; }
+  std::uint32_t word(std::size_t offset) const;
+  const char* ei_bytes() const;
+  Bytes take(std::size_t header, std::size_t count);
+  bool skip_one(SkipStep& step, const AtomVisitor* visitor);
+  std::optional<Bytes> skip_term(const AtomVisitor* visitor);
+
   Bytes bytes_;
   std::size_t position_ = 0;
+  std::forward_list<std::string> latin1_names_;
 };
 
 }  // namespace erlang_python
