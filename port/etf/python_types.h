@@ -17,6 +17,7 @@ struct PythonTypes {
   PyRef encoders;          ///< dict of the encoders that erlang.register_encoder fills: class -> function
   PyRef fallback;          ///< function erlang._encoding.fallback(value, strict, buffer) -> an encodable value
   PyRef int_from_bytes;    ///< int.from_bytes
+  PyRef etf_name;          ///< the str "etf", interned
 
   /// nullptr with a Python error set when the package is not as expected.
   static std::unique_ptr<PythonTypes> load();

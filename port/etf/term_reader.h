@@ -94,6 +94,9 @@ class TermReader {
   /// An atom or a binary as text; the two are interchangeable for names in requests.
   std::optional<std::string_view> read_name();
 
+  /// The bytes between an earlier position() and this one.
+  Bytes since(std::size_t position) const { return bytes_.subspan(position, position_ - position); }
+
   /// Sets the position back to one that position() returned.
   void rewind(std::size_t position) { position_ = position; }
 

@@ -45,6 +45,9 @@ class TermWriter {
   void map_header(std::size_t pairs);
   void raw(Bytes encoded);  ///< bytes of a term as TermReader::skip returned them, or payload bytes
 
+  /// Counts bytes that are known to pass the limit without having them.
+  void skip(std::size_t count) { wanted_bytes_ += count; }
+
   std::size_t size() const { return size_; }
   Bytes bytes() const { return {buffer_.get(), size_}; }
   std::uint8_t* data() { return buffer_.get(); }
