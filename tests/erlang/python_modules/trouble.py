@@ -1,0 +1,91 @@
+"""Every way in which Python ends, freezes or bloats its process, for the fault suites."""
+
+import os
+import re
+import sys
+import time
+
+
+def say(text):
+    print(text, flush=True)
+    return "said"
+
+
+def segfault():
+    import ctypes
+
+    ctypes.string_at(0)
+
+
+def abort():
+    os.abort()
+
+
+def leave(status):
+    os._exit(status)
+
+
+def overflow_stack():
+    """Iterators nested a million deep: CPython walks them by C recursion without a guard."""
+    nested = iter([1])
+    for _ in range(1_000_000):
+        nested = filter(None, nested)
+    return list(nested)
+
+
+def spin():
+    while True:
+        pass
+
+
+def compute():
+    """One C loop without an end: it never looks for an interrupt and never gives the GIL away."""
+    return sum(range(10**13))
+
+
+def backtrack():
+    """A regular expression that backtracks for longer than anybody waits."""
+    return re.match(r"(a+)+$", "a" * 60 + "b") is None
+
+
+def stubborn(seconds):
+    """Takes the interrupt and goes on."""
+    deadline = time.monotonic() + seconds
+    caught = 0
+    while time.monotonic() < deadline:
+        try:
+            while time.monotonic() < deadline:
+                pass
+        except KeyboardInterrupt:
+            caught += 1
+    return caught
+
+
+def sleep_in_c(seconds):
+    time.sleep(seconds)
+    return "slept"
+
+
+def bloat(mebibytes):
+    """Touches every page, then keeps them."""
+    block = b"x" * (mebibytes << 20)
+    time.sleep(60)
+    return len(block)
+
+
+def deep_recursion():
+    def down(level):
+        return down(level + 1)
+
+    return down(0)
+
+
+def mark(path):
+    """Tells the test that Python is here."""
+    with open(path, "w", encoding="ascii") as file:
+        file.write("here")
+
+
+def mark_and(path, name, *args):
+    mark(path)
+    return getattr(sys.modules[__name__], name)(*args)

@@ -1,0 +1,137 @@
+%% Limits of conversion: depth, size, and what happens at them.
+-module(types_limits_SUITE).
+-compile([export_all, nowarn_export_all]).
+
+-include_lib("stdlib/include/assert.hrl").
+
+suite() -> [{timetrap, {minutes, 2}}].
+
+all() -> [{group, standard}, {group, small_frames}].
+
+groups() ->
+    [{standard, [],
+      [thousand_levels_to_python, thousand_levels_from_python, far_too_deep, cyclic_values, megabyte_values,
+       sixteen_megabyte_values, many_small_values, result_sizes_around_a_piece, argument_sizes_around_a_piece]},
+     {small_frames, [], [arguments_too_large, result_too_large, sizes_just_below_the_limit, error_then_next_call]}].
+
+init_per_suite(Config) -> Config.
+end_per_suite(_Config) -> ok.
+
+init_per_group(standard, Config) -> ok = py_test:start(), Config;
+init_per_group(small_frames, Config) -> ok = py_test:start([{max_frame_bytes, 65536}]), Config.
+end_per_group(_Group, _Config) -> py_test:stop().
+
+%% Proves that 1 000 levels reach Python and 1 001 are an error, for lists, tuples and maps.
+thousand_levels_to_python(_) ->
+    _ = [begin
+             ?assertEqual({Shape, {ok, 1000}}, {Shape, py:call(values, levels_of, [nest(Shape, 1000)])}),
+             ?assertEqual({Shape, {error, {not_encodable, depth}}},
+                          {Shape, py:call(values, levels_of, [nest(Shape, 1001)])})
+         end || Shape <- [list, tuple, map]],
+    ok.
+
+%% Proves the same of results.
+thousand_levels_from_python(_) ->
+    _ = [begin
+             ?assertEqual({Shape, {ok, nest(Shape, 1000)}}, {Shape, py:call(values, nested, [Shape, 1000])}),
+             ?assertEqual({Shape, {error, {not_encodable, depth}}}, {Shape, py:call(values, nested, [Shape, 1001])})
+         end || Shape <- [list, tuple, map]],
+    ok.
+
+%% Proves that values deep enough to overflow a C stack are an error both ways and end no process.
+far_too_deep(_) ->
+    Before = py_test:os_pid(default),
+    _ = [begin
+             ?assertEqual({error, {not_encodable, depth}}, py:call(probe, echo, [nest(Shape, 300000)])),
+             ?assertEqual({error, {not_encodable, depth}}, py:call(values, nested, [Shape, 300000]))
+         end || Shape <- [list, tuple, map]],
+    ?assertEqual({error, {not_encodable, depth}}, py:call(probe, echo, [improper(300000)])),
+    ?assertEqual(Before, py_test:os_pid(default)).
+
+%% Proves that a value that holds itself is an error.
+cyclic_values(_) ->
+    ?assertEqual({error, {not_encodable, depth}}, py:call(values, cycle, [])),
+    ?assertEqual({ok, 1}, py:call(probe, echo, [1])).
+
+%% Proves that text and bytes of a megabyte pass both ways unchanged.
+megabyte_values(_) -> large_values(1 bsl 20).
+
+%% Proves that text and bytes of sixteen megabytes pass both ways unchanged.
+sixteen_megabyte_values(_) -> large_values(16 bsl 20).
+
+large_values(Size) ->
+    Text = binary:copy(<<"0123456789abcdef">>, Size div 16),
+    Bytes = binary:copy(<<255>>, Size),
+    ?assertEqual({ok, Size}, py:call(builtins, len, [Text])),
+    ?assertEqual({ok, Size}, py:call(builtins, len, [Bytes])),
+    ?assert({ok, Text} =:= py:call(values, text_of, [Size])),
+    ?assert({ok, Bytes} =:= py:call(values, bytes_of, [Size])),
+    ?assert({ok, Text} =:= py:call(probe, echo, [Text])),
+    ?assert({ok, {Bytes, [Text]}} =:= py:call(probe, echo, [{Bytes, [Text]}])).
+
+%% Proves that containers of a hundred thousand elements pass both ways unchanged.
+many_small_values(_) ->
+    Integers = lists:seq(1, 100000),
+    Floats = [N / 7 || N <- Integers],
+    Maps = [#{<<"id">> => N, <<"name">> => <<"n">>} || N <- lists:seq(1, 10000)],
+    _ = [?assert({ok, Value} =:= py:call(probe, echo, [Value])) || Value <- [Integers, Floats, Maps]],
+    ok.
+
+%% Proves that no byte is lost or doubled where a result begins to take one piece more.
+result_sizes_around_a_piece(_) ->
+    _ = [begin
+             {ok, Text} = py:call(values, text_of_exactly, [Size]),
+             ?assert(Text =:= pattern(Size))
+         end || Size <- around_a_piece()],
+    ok.
+
+%% Proves the same of arguments.
+argument_sizes_around_a_piece(_) ->
+    _ = [?assertEqual({Size, {ok, true}}, {Size, py:call(values, is_text_of_exactly, [pattern(Size), Size])})
+         || Size <- around_a_piece()],
+    ok.
+
+around_a_piece() ->
+    [Pieces * (1 bsl 20) + Plus || Pieces <- [1, 2], Plus <- [-300, -150, -100, -80, -64, -32, -16, -8, -2, -1, 0, 1, 2, 4096]].
+
+%% Proves that an argument beyond max_frame_bytes is refused with its size and the limit.
+arguments_too_large(_) ->
+    {error, {too_large, Bytes, 65536}} = py:call(probe, echo, [binary:copy(<<"x">>, 70000)]),
+    ?assert(Bytes > 65536),
+    ?assertMatch({error, {too_large, _, 65536}}, py:eval(<<"len(x)">>, #{x => binary:copy(<<"x">>, 3 bsl 20)})),
+    ?assertMatch({error, {too_large, _, 65536}}, py:exec(binary:copy(<<"#">>, 70000))),
+    ?assertMatch({error, {too_large, _, 65536}}, py:await(py:cast(probe, echo, [binary:copy(<<"x">>, 70000)]))).
+
+%% Proves that a result beyond max_frame_bytes is refused with its size and the limit.
+result_too_large(_) ->
+    {error, {too_large, Bytes, 65536}} = py:eval(<<"'x' * 70000">>),
+    ?assert(Bytes > 65536),
+    ?assertMatch({error, {too_large, _, 65536}}, py:eval(<<"'x' * 30_000_000">>)),
+    ?assertMatch({error, {too_large, _, 65536}}, py:eval(<<"list(range(10**6))">>)).
+
+%% Proves that values of nearly that size pass.
+sizes_just_below_the_limit(_) ->
+    Text = binary:copy(<<"x">>, 65000),
+    ?assert({ok, Text} =:= py:call(probe, echo, [Text])).
+
+%% Proves that refused values leave the pool as it was, with no slot taken.
+error_then_next_call(_) ->
+    Before = py_test:os_pid(default),
+    _ = [begin
+             ?assertMatch({error, {too_large, _, _}}, py:eval(<<"'x' * 70000">>)),
+             ?assertMatch({error, {too_large, _, _}}, py:call(probe, echo, [binary:copy(<<"x">>, 70000)])),
+             ?assertEqual({ok, N}, py:call(probe, echo, [N]))
+         end || N <- lists:seq(1, 20)],
+    ?assertEqual(0, py_semaphore:current()),
+    ?assertEqual(Before, py_test:os_pid(default)).
+
+nest(_, 0) -> 1;
+nest(Shape, Levels) -> lists:foldl(fun(_, Inner) -> wrap(Shape, Inner) end, 1, lists:seq(1, Levels)).
+
+wrap(list, Inner) -> [Inner];
+wrap(tuple, Inner) -> {Inner};
+wrap(map, Inner) -> #{<<"k">> => Inner}.
+
+improper(Levels) -> lists:foldl(fun(_, Inner) -> [Inner | tail] end, 1, lists:seq(1, Levels)).
+
+pattern(Size) -> binary:part(binary:copy(<<"0123456789abcdef">>, Size div 16 + 1), 0, Size).
