@@ -1,0 +1,235 @@
+#include "context/calling.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace erlang_python {
+namespace {
+
+constexpr std::size_t kMaxCachedNames = 4096;
+constexpr std::size_t kMaxCachedExpressions = 256;
+constexpr std::size_t kMaxCachedExpressionBytes = 4096;
+
+PyRef text_object(std::string_view text) {
+  return PyRef::steal(PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size())));
+}
+
+void set_malformed(const char* what) { PyErr_Format(PyExc_TypeError, "malformed request: %s", what); }
+
+/// Owns the arguments of a vectorcall; the first place is free for the callee (PY_VECTORCALL_ARGUMENTS_OFFSET).
+class Arguments {
+ public:
+  explicit Arguments(std::vector<PyObject*>& scratch) : scratch_(scratch), items_(std::exchange(scratch, {})) {
+    items_.assign(1, nullptr);
+  }
+  ~Arguments() {
+    for (std::size_t i = 1; i < items_.size(); ++i) Py_XDECREF(items_[i]);
+    items_.clear();
+    scratch_ = std::move(items_);
+  }
+  Arguments(const Arguments&) = delete;
+  Arguments& operator=(const Arguments&) = delete;
+
+  bool add(PyRef value) {
+    if (!value) return false;
+    items_.push_back(value.release());
+    return true;
+  }
+  std::size_t size() const { return items_.size() - 1; }
+  PyObject* const* data() const { return items_.data() + 1; }
+
+ private:
+  std::vector<PyObject*>& scratch_;
+  std::vector<PyObject*> items_;
+};
+
+/// A list of arguments may come as LIST_EXT, NIL_EXT or, when all are small integers, as STRING_EXT.
+bool read_positional(TermReader& body, const PythonTypes& types, Arguments& arguments) {
+  if (const auto bytes = body.read_string()) {
+    return std::all_of(bytes->begin(), bytes->end(),
+                       [&](std::uint8_t byte) { return arguments.add(PyRef::steal(PyLong_FromLong(byte))); });
+  }
+  const auto count = body.read_list_header();
+  if (!count) {
+    set_malformed("the arguments are not a list");
+    return false;
+  }
+  for (std::size_t i = 0; i < *count; ++i) {
+    if (!arguments.add(decode_term(body, types))) return false;
+  }
+  if (*count > 0 && !body.read_nil()) {
+    set_malformed("the arguments are an improper list");
+    return false;
+  }
+  return true;
+}
+
+/// Names of the keyword arguments, whose values go behind the positional ones; an empty result without a Python error
+/// set when there are none.
+PyRef read_keywords(TermReader& body, const PythonTypes& types, Arguments& arguments) {
+  const auto count = body.read_map_header();
+  if (!count) {
+    set_malformed("the keyword arguments are not a map");
+    return {};
+  }
+  if (*count == 0) return {};
+  auto names = PyRef::steal(PyTuple_New(static_cast<Py_ssize_t>(*count)));
+  if (!names) return {};
+  for (std::size_t i = 0; i < *count; ++i) {
+    const auto key = body.read_name();
+    if (!key) {
+      PyErr_SetString(PyExc_TypeError, "a keyword argument's name is neither an atom nor a UTF-8 binary");
+      return {};
+    }
+    auto name = text_object(*key);
+    if (!name) return {};
+    for (std::size_t earlier = 0; earlier < i; ++earlier) {
+      PyObject* other = PyTuple_GET_ITEM(names.get(), static_cast<Py_ssize_t>(earlier));
+      if (PyUnicode_Compare(name.get(), other) == 0) {
+        PyErr_Format(PyExc_TypeError, "keyword argument '%U' is given twice, as an atom and as a binary", name.get());
+        return {};
+      }
+    }
+    PyTuple_SET_ITEM(names.get(), static_cast<Py_ssize_t>(i), name.release());
+    if (!arguments.add(decode_term(body, types))) return {};
+  }
+  return names;
+}
+
+}  // namespace
+
+PyObject* Calling::name(std::string_view text) {
+  if (const auto found = names_.find(text); found != names_.end()) return found->second.get();
+  PyObject* object = PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size()));
+  if (object == nullptr) return nullptr;
+  PyUnicode_InternInPlace(&object);
+  if (names_.size() >= kMaxCachedNames) names_.clear();
+  return names_.emplace(std::string(text), PyRef::steal(object)).first->second.get();
+}
+
+PyRef Calling::module(std::string_view text) {
+  auto name_object = PyRef::borrow(name(text));
+  if (!name_object) return {};
+  auto present = PyRef::steal(PyImport_GetModule(name_object.get()));
+  if (!present && PyErr_Occurred() != nullptr) return {};
+  // A module in sys.modules may still be importing in another thread; PyImport_Import waits for it. Once seen complete
+  // it stays so, and a replaced one is another object.
+  if (const auto found = modules_.find(text); present && found != modules_.end() && found->second.get() == present.get())
+    return present;
+  auto imported = PyRef::steal(PyImport_Import(name_object.get()));
+  if (imported) {
+    if (modules_.size() >= kMaxCachedNames) modules_.clear();
+    modules_.insert_or_assign(std::string(text), imported.copy());
+  }
+  return imported;
+}
+
+PyRef Calling::attribute(PyObject* object, std::string_view dotted) {
+  auto current = PyRef::borrow(object);
+  while (current) {
+    const std::size_t dot = dotted.find('.');
+    auto part = PyRef::borrow(name(dotted.substr(0, dot)));
+    if (!part) return {};
+    current = PyRef::steal(PyObject_GetAttr(current.get(), part.get()));
+    if (dot == std::string_view::npos) break;
+    dotted.remove_prefix(dot + 1);
+  }
+  return current;
+}
+
+PyRef Calling::function(std::string_view module_text, std::string_view function_text, const Namespaces& namespaces) {
+  if (module_text == "__main__") {
+    const std::size_t dot = function_text.find('.');
+    auto first = PyRef::borrow(name(function_text.substr(0, dot)));
+    if (!first) return {};
+    for (PyObject* globals : {namespaces.own, namespaces.shared}) {
+      if (globals == nullptr) continue;
+      auto found = PyRef::borrow(PyDict_GetItemWithError(globals, first.get()));
+      if (found) return dot == std::string_view::npos ? std::move(found) : attribute(found.get(), function_text.substr(dot + 1));
+      if (PyErr_Occurred() != nullptr) return {};
+    }
+  }
+  auto found = module(module_text);
+  if (!found) return {};
+  return attribute(found.get(), function_text);
+}
+
+PyRef Calling::call(TermReader& body, const Namespaces& namespaces) {
+  const auto module_text = body.read_name();
+  const auto function_text = module_text ? body.read_name() : std::nullopt;
+  if (!function_text) {
+    set_malformed("module and function must be atoms or binaries");
+    return {};
+  }
+  auto callable = function(*module_text, *function_text, namespaces);
+  if (!callable) return {};
+  Arguments arguments(arguments_);
+  if (!read_positional(body, types_, arguments)) return {};
+  const std::size_t positional = arguments.size();
+  auto keywords = read_keywords(body, types_, arguments);
+  if (!keywords && PyErr_Occurred() != nullptr) return {};
+  return PyRef::steal(PyObject_Vectorcall(callable.get(), arguments.data(),
+                                          positional | PY_VECTORCALL_ARGUMENTS_OFFSET, keywords.get()));
+}
+
+PyRef Calling::compile(std::string_view code, int start) {
+  const bool cached = start == Py_eval_input && code.size() <= kMaxCachedExpressionBytes;
+  if (cached) {
+    if (const auto found = compiled_.find(code); found != compiled_.end()) return found->second.copy();
+  }
+  if (code.find('\0') != std::string_view::npos) {
+    PyErr_SetString(PyExc_SyntaxError, "source code cannot contain null bytes");
+    return {};
+  }
+  // An expression may be indented or stand on its own lines, as text in Erlang source does.
+  std::string_view text = code;
+  if (start == Py_eval_input) text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+  const std::string terminated(text);
+  auto compiled = PyRef::steal(Py_CompileString(terminated.c_str(), start == Py_eval_input ? "<eval>" : "<exec>", start));
+  if (compiled && cached) {
+    if (compiled_.size() >= kMaxCachedExpressions) compiled_.clear();
+    compiled_.insert_or_assign(std::string(code), compiled.copy());
+  }
+  return compiled;
+}
+
+PyRef Calling::eval(TermReader& body, PyObject* globals) {
+  const auto expression = body.read_name();
+  if (!expression) {
+    set_malformed("the expression is not UTF-8 text");
+    return {};
+  }
+  auto code = compile(*expression, Py_eval_input);
+  if (!code) return {};
+  const auto before_locals = body.position();
+  if (body.read_map_header() == std::size_t{0}) return PyRef::steal(PyEval_EvalCode(code.get(), globals, globals));
+  body.rewind(before_locals);
+  auto locals = decode_term(body, types_);
+  if (!locals) return {};
+  if (PyDict_Check(locals.get()) == 0) {
+    set_malformed("the locals are not a map");
+    return {};
+  }
+  // Comprehensions and lambdas see globals only, so the locals go on top of a copy of them; nothing leaks back.
+  auto scope = PyRef::steal(PyDict_Copy(globals));
+  if (!scope || PyDict_Update(scope.get(), locals.get()) != 0) return {};
+  return PyRef::steal(PyEval_EvalCode(code.get(), scope.get(), scope.get()));
+}
+
+PyRef Calling::exec(TermReader& body, PyObject* globals) {
+  const auto text = body.read_name();
+  if (!text) {
+    set_malformed("the code is not UTF-8 text");
+    return {};
+  }
+  auto code = compile(*text, Py_file_input);
+  if (!code) return {};
+  return PyRef::steal(PyEval_EvalCode(code.get(), globals, globals));
+}
+
+bool Calling::run(const std::string& code, const char* file_name, PyObject* globals) {
+  auto compiled = PyRef::steal(Py_CompileString(code.c_str(), file_name, Py_file_input));
+  return compiled && PyRef::steal(PyEval_EvalCode(compiled.get(), globals, globals));
+}
+
+}  // namespace erlang_python

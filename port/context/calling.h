@@ -1,0 +1,58 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "etf/decode.h"
+#include "etf/python_types.h"
+#include "etf/term_reader.h"
+
+namespace erlang_python {
+
+/// Where names of `__main__` are looked up, first to last. Borrowed dicts; null entries are skipped.
+struct Namespaces {
+  PyObject* own;     ///< the env of the caller, or null
+  PyObject* shared;  ///< of the context
+};
+
+/// Runs the bodies of CALL, EVAL and EXEC. One per context; use only on its thread, attached.
+class Calling {
+ public:
+  explicit Calling(const PythonTypes& types) : types_(types) {}
+  Calling(const Calling&) = delete;
+  Calling& operator=(const Calling&) = delete;
+
+  // Each reads the rest of the request's terms and returns the result; null with a Python error set.
+  PyRef call(TermReader& body, const Namespaces& namespaces);
+  PyRef eval(TermReader& body, PyObject* globals);
+  PyRef exec(TermReader& body, PyObject* globals);
+
+  /// Runs statements that are not a request: preload code. False with a Python error set.
+  bool run(const std::string& code, const char* file_name, PyObject* globals);
+
+ private:
+  /// Views into a frame and pointers hash alike.
+  struct TextHash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
+  template <typename T>
+  using ByText = std::unordered_map<std::string, T, TextHash, std::equal_to<>>;
+
+  /// The interned str of a name; borrowed. Null with a Python error set.
+  PyObject* name(std::string_view text);
+  PyRef module(std::string_view text);
+  PyRef function(std::string_view module_text, std::string_view function_text, const Namespaces& namespaces);
+  PyRef attribute(PyObject* object, std::string_view dotted);
+  PyRef compile(std::string_view code, int start);
+
+  const PythonTypes& types_;
+  ByText<PyRef> names_;
+  ByText<PyRef> modules_;   ///< modules that were seen fully imported
+  ByText<PyRef> compiled_;  ///< code of expressions
+  std::vector<PyObject*> arguments_;  ///< scratch of call(); empty between calls, moved out during one
+};
+
+}  // namespace erlang_python

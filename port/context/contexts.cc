@@ -1,0 +1,189 @@
+#include "context/contexts.h"
+
+#include <variant>
+
+#include "base/clock.h"
+#include "python/start.h"
+
+namespace erlang_python {
+
+std::shared_ptr<Context> Contexts::find(ContextId id) const {
+  const std::scoped_lock lock(mu_);
+  const auto found = contexts_.find(id);
+  return found == contexts_.end() ? nullptr : found->second;
+}
+
+void Contexts::dispatch(Frame frame, ContextId reader, Batch& batch) {
+  const auto parsed = parse_message(frame.bytes());
+  if (const auto* malformed = std::get_if<Malformed>(&parsed)) {
+    if (malformed->alias.empty()) {
+      refuse(malformed->reason);
+    } else {
+      reply_bad_request(malformed->alias, malformed->slot, malformed->reason);
+    }
+    return;
+  }
+  dispatch_message(std::move(frame), std::get<Message>(parsed), reader, batch);
+}
+
+void Contexts::dispatch_message(Frame frame, const Message& message, ContextId reader, Batch& batch) {
+  switch (message.operation) {
+    case Operation::kCall:
+    case Operation::kEval:
+    case Operation::kExec:
+    case Operation::kDropEnv:
+      deliver(std::move(frame), message, reader, batch);
+      break;
+    case Operation::kPiece:
+    case Operation::kLastPiece:
+      take_piece(std::move(frame), message, reader, batch);
+      break;
+    case Operation::kNewContext:
+      new_context(frame, message);
+      break;
+    case Operation::kStopContext:
+      stop_context(std::move(frame), message, reader, batch);
+      break;
+    case Operation::kInterrupt:
+      interrupt(message);
+      break;
+    case Operation::kStats:
+      stats(message);
+      break;
+    case Operation::kInit:
+      refuse("a second INIT");
+      break;
+  }
+}
+
+void Contexts::deliver(Frame frame, const Message& message, ContextId reader, Batch& batch) {
+  const auto context = find(message.context);
+  if (!context) {
+    if (!message.alias.empty()) reply_no_context(message);
+    return;
+  }
+  Request request{std::move(frame), message, 0};
+  if (message.timeout_ms > 0) {
+    constexpr std::uint64_t kLongestMs = 1'000'000'000'000;  // thirty years: keeps the sum below 2^63
+    request.deadline_ns = now_ns() + static_cast<std::int64_t>(std::min(message.timeout_ms, kLongestMs)) * kNsPerMs;
+  }
+  const bool asleep = context->accept(std::move(request));
+  if (context->context() == reader) {
+    batch.own = true;
+  } else if (asleep) {
+    wake_later(context, batch);
+  }
+}
+
+void Contexts::take_piece(Frame frame, const Message& message, ContextId reader, Batch& batch) {
+  TermReader reader_of_piece(frame.bytes());
+  reader_of_piece.rewind(message.body);
+  const auto piece = reader_of_piece.read_binary();
+  if (!piece) return reply_bad_request(message.alias, 0, "a piece is not a binary");
+  if (message.operation == Operation::kPiece) {
+    if (pieces_.add(message.alias, *piece, now_ns()) == PieceAssembler::Outcome::kTooLarge) {
+      reply_bad_request(message.alias, 0, "a request in pieces is larger than max_frame_bytes");
+    }
+    return;
+  }
+  auto whole = pieces_.finish(message.alias, *piece);
+  pieces_.forget_abandoned(now_ns());
+  if (!whole) return;
+  const auto parsed = parse_message(whole->bytes());
+  if (const auto* malformed = std::get_if<Malformed>(&parsed)) {
+    return reply_bad_request(message.alias, malformed->slot, malformed->reason);
+  }
+  const auto& joined = std::get<Message>(parsed);
+  if (joined.operation == Operation::kPiece || joined.operation == Operation::kLastPiece) {
+    return reply_bad_request(message.alias, 0, "a piece made of pieces");
+  }
+  dispatch_message(std::move(*whole), joined, reader, batch);
+}
+
+void Contexts::stop_context(Frame frame, const Message& message, ContextId reader, Batch& batch) {
+  std::shared_ptr<Context> context;
+  {
+    const std::scoped_lock lock(mu_);
+    const auto found = contexts_.find(message.context);
+    if (found != contexts_.end()) {
+      context = found->second;
+      contexts_.erase(found);
+    }
+  }
+  if (!context) return reply_no_context(message);
+  if (context->stop({std::move(frame), message, 0})) wake_later(context, batch);
+  if (context->context() == reader) batch.own = true;
+}
+
+void Contexts::interrupt(const Message& message) {
+  const auto context = find(message.context);
+  if (!context) return reply_no_context(message);
+  const bool running = context->interrupt();
+  TermWriter out;
+  begin_reply(out, message.alias, 0);
+  write_ok_atom(out, running ? "ok" : "not_running");
+  finish_frame(out);
+  services_.writer.send(out.bytes());
+}
+
+void Contexts::stats(const Message& message) {
+  TermWriter out;
+  begin_reply(out, message.alias, 0);
+  out.version();
+  out.tuple_header(2);
+  out.atom("ok");
+  const auto number = [&out](std::string_view key, std::uint64_t value) {
+    out.atom(key);
+    out.integer(static_cast<std::int64_t>(value));
+  };
+  out.map_header(2);
+  number("rss", resident_bytes());
+  out.atom("contexts");
+  {
+    const std::scoped_lock lock(mu_);
+    out.map_header(contexts_.size());
+    for (const auto& [id, context] : contexts_) {
+      const ContextCounters& counters = context->counters();
+      out.integer(id);
+      out.map_header(6);
+      number("in_flight", context->executing() ? 1 : 0);
+      number("queued", context->queued());
+      number("calls", counters.calls.load(std::memory_order_relaxed));
+      number("errors", counters.errors.load(std::memory_order_relaxed));
+      number("timeouts", counters.timeouts.load(std::memory_order_relaxed));
+      number("envs", counters.envs.load(std::memory_order_relaxed));
+    }
+  }
+  finish_frame(out);
+  services_.writer.send(out.bytes());
+}
+
+void Contexts::reply_bad_request(Bytes alias, std::uint32_t slot, std::string_view reason) {
+  TermWriter out;
+  begin_reply(out, alias, slot);
+  write_bad_request(out, reason);
+  finish_frame(out);
+  services_.writer.send(out.bytes());
+}
+
+void Contexts::reply_no_context(const Message& message) {
+  TermWriter out;
+  begin_reply(out, message.alias, message.slot);
+  write_context_died_stopped(out);
+  finish_frame(out);
+  services_.writer.send(out.bytes());
+}
+
+void Contexts::refuse(std::string_view reason) {
+  TermWriter out;
+  begin_notice(out, Notice::kRefused, 1);
+  out.binary(reason);
+  finish_frame(out);
+  services_.writer.send(out.bytes());
+}
+
+void Contexts::refused_frame(std::size_t length) {
+  refuse("a frame of " + std::to_string(length) + " bytes, more than " + std::to_string(kMaxFrameBytes));
+}
+
+}  // namespace erlang_python

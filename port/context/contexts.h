@@ -1,0 +1,82 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "context/context.h"
+#include "context/services.h"
+#include "protocol/piece_assembler.h"
+#include "runtime/port_loop.h"
+
+namespace erlang_python {
+
+/// All contexts of the port process: starts and stops them, takes frames to them, watches them.
+class Contexts final : public Dispatcher, public Watched {
+ public:
+  /// `services.dispatcher` is this object.
+  explicit Contexts(Services& services)
+      : services_(services), pieces_(services.config.max_value_bytes) {}
+  Contexts(const Contexts&) = delete;
+  Contexts& operator=(const Contexts&) = delete;
+
+  // Dispatcher: whoever reads stdin.
+  void dispatch(Frame frame, ContextId reader, Batch& batch) override;
+  void refused_frame(std::size_t length) override;
+
+  // Watched: the loop thread.
+  bool busy() const override;
+  void watch(std::int64_t now_ns) override;
+
+ private:
+  struct Start {
+    std::shared_ptr<Context> context;
+    std::string alias;
+  };
+
+  void dispatch_message(Frame frame, const Message& message, ContextId reader, Batch& batch);
+  void deliver(Frame frame, const Message& message, ContextId reader, Batch& batch);
+  void take_piece(Frame frame, const Message& message, ContextId reader, Batch& batch);
+  void new_context(const Frame& frame, const Message& message);
+  void stop_context(Frame frame, const Message& message, ContextId reader, Batch& batch);
+  void interrupt(const Message& message);
+  void stats(const Message& message);
+  void watch_memory();
+
+  void reply_bad_request(Bytes alias, std::uint32_t slot, std::string_view reason);
+  void reply_no_context(const Message& message);
+  void refuse(std::string_view reason);
+  static void wake_later(const std::shared_ptr<Context>& context, Batch& batch) { batch.asleep.push_back(context); }
+
+  std::shared_ptr<Context> find(ContextId id) const;
+  void start(Start start);
+  static void* thread_entry(void* argument);
+  void serve_thread(Start start);
+  /// The next owngil context for a thread whose interpreter cannot be ended and waits to be used again.
+  Start wait_parked();
+
+  Services& services_;
+
+  // Of the leader: whoever reads stdin.
+  PieceAssembler pieces_;
+  std::atomic<bool> pieces_pending_ = false;
+
+  mutable std::mutex mu_;
+  // Guarded by mu_.
+  std::map<ContextId, std::shared_ptr<Context>> contexts_;
+  std::deque<Start> for_parked_;   ///< at most parked_ of them
+  std::size_t parked_ = 0;         ///< threads in wait_parked
+  std::condition_variable parked_bell_;
+
+  bool memory_reported_ = false;   // Loop thread only.
+};
+
+/// Resident bytes of this process; 0 when /proc cannot be read.
+std::size_t resident_bytes();
+
+}  // namespace erlang_python

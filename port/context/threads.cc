@@ -1,0 +1,127 @@
+// The part of Contexts that starts threads, and keeps those whose interpreter cannot be ended.
+
+#include <pthread.h>
+
+#include <memory>
+#include <utility>
+
+#include "context/contexts.h"
+#include "python/start.h"
+#include "runtime/crash_handler.h"
+
+namespace erlang_python {
+namespace {
+
+// CPython counts on the 8 MiB of a main thread; callbacks nest on top of one another. Only touched pages cost memory.
+constexpr std::size_t kStackBytes = 16 * 1024 * 1024;
+
+Bytes bytes_of(const std::string& text) { return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}; }
+
+}  // namespace
+
+void Contexts::new_context(const Frame& frame, const Message& message) {
+  TermReader body(frame.bytes());
+  body.rewind(message.body);
+  const auto mode = body.read_int64();
+  if (!mode || (*mode != 0 && *mode != 1)) return reply_bad_request(message.alias, 0, "mode is neither 0 nor 1");
+  const auto pairs = body.read_map_header();
+  if (!pairs) return reply_bad_request(message.alias, 0, "context options are not a map");
+  std::vector<std::string> preload;
+  for (std::size_t i = 0; i < *pairs; ++i) {
+    const auto key = body.read_atom();
+    if (key != "preload") return reply_bad_request(message.alias, 0, "unknown context option");
+    auto texts = read_texts(body, "preload");
+    if (!texts) return reply_bad_request(message.alias, 0, texts.error().message);
+    preload = std::move(*texts);
+  }
+  if (message.context == 0) return reply_bad_request(message.alias, 0, "context 0");
+  auto context =
+      std::make_shared<Context>(message.context, static_cast<Mode>(*mode), std::move(preload), services_);
+  {
+    const std::scoped_lock lock(mu_);
+    if (!contexts_.emplace(message.context, context).second) {
+      return reply_bad_request(message.alias, 0, "a context with this number exists");
+    }
+  }
+  start({std::move(context), {reinterpret_cast<const char*>(message.alias.data()), message.alias.size()}});
+}
+
+void Contexts::start(Start start) {
+  if (start.context->mode() == Mode::kOwnGil) {
+    const std::scoped_lock lock(mu_);
+    if (for_parked_.size() < parked_) {
+      for_parked_.push_back(std::move(start));
+      parked_bell_.notify_one();
+      return;
+    }
+  }
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, kStackBytes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_t thread{};
+  auto argument = std::make_unique<std::pair<Contexts*, Start>>(this, start);
+  const int failed = pthread_create(&thread, &attributes, thread_entry, argument.get());
+  pthread_attr_destroy(&attributes);
+  if (failed == 0) {
+    static_cast<void>(argument.release());  // thread_entry owns it now
+    return;
+  }
+  {
+    const std::scoped_lock lock(mu_);
+    contexts_.erase(start.context->context());
+  }
+  start.context->fail_start(bytes_of(start.alias), "no thread: the operating system refuses one more");
+}
+
+void* Contexts::thread_entry(void* argument) {
+  const std::unique_ptr<std::pair<Contexts*, Start>> owned(static_cast<std::pair<Contexts*, Start>*>(argument));
+  const SignalStack signal_stack;
+  owned->first->serve_thread(std::move(owned->second));
+  return nullptr;
+}
+
+void Contexts::serve_thread(Start start) {
+  auto opened = Interpreter::open({start.context->mode(), start.context->context(), services_.config, services_.output,
+                                   services_.interpreter_creation_mu});
+  if (!opened) {
+    {
+      const std::scoped_lock lock(mu_);
+      contexts_.erase(start.context->context());
+    }
+    start.context->fail_start(bytes_of(start.alias), opened.error().message);
+    return;
+  }
+  const std::unique_ptr<Interpreter> interpreter = std::move(*opened);
+  for (;;) {
+    start.context->run(*interpreter, bytes_of(start.alias));
+    {
+      const std::scoped_lock lock(mu_);
+      const auto found = contexts_.find(start.context->context());
+      if (found != contexts_.end() && found->second == start.context) contexts_.erase(found);
+    }
+    start = {};
+    if (interpreter->mode() != Mode::kOwnGil || interpreters_can_end()) return;
+    interpreter->attach();
+    interpreter->assign_to(0);
+    const bool reusable = interpreter->clean();
+    interpreter->detach();
+    if (!reusable) return;
+    start = wait_parked();
+    interpreter->attach();
+    interpreter->assign_to(start.context->context());
+    interpreter->detach();
+  }
+}
+
+Contexts::Start Contexts::wait_parked() {
+  std::unique_lock lock(mu_);
+  ++parked_;
+  parked_bell_.wait(lock, [this] { return !for_parked_.empty(); });
+  --parked_;
+  Start next = std::move(for_parked_.front());
+  for_parked_.pop_front();
+  return next;
+}
+
+}  // namespace erlang_python

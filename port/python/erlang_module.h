@@ -1,0 +1,19 @@
+#pragma once
+
+#include "python/py_ref.h"
+#include "runtime/output_sink.h"
+
+namespace erlang_python {
+
+/// Registers the built-in module `_erlang`, which the package `erlang` uses. Before CPython starts.
+void register_erlang_module();
+
+/// Binds the `_erlang` of the current interpreter to the port. `context` is what threads that Python started itself are
+/// counted to: the context of an owngil interpreter, 0 in the main interpreter, which many contexts share.
+/// False with a Python error set.
+bool bind_erlang_module(OutputSink& output, ContextId context);
+
+/// The calling thread serves `context` from now on; 0: none.
+void set_thread_context(ContextId context);
+
+}  // namespace erlang_python

@@ -1,0 +1,83 @@
+#include "python/sandbox.h"
+
+#include <array>
+#include <cstring>
+#include <string_view>
+
+#include "python/py_ref.h"
+
+namespace erlang_python {
+namespace {
+
+constexpr std::array<std::string_view, 3> kReplacesTheProcess = {"os.fork", "os.forkpty", "os.exec"};
+
+constexpr std::array<std::string_view, 18> kStrict = {
+    "subprocess.Popen", "os.system",    "os.posix_spawn", "os.spawn",         "os.remove",     "os.rename",
+    "os.rmdir",         "os.mkdir",     "os.link",        "os.symlink",       "os.truncate",   "os.kill",
+    "os.chmod",         "shutil.rmtree", "socket.connect", "socket.bind",      "ctypes.dlopen", "socket.getaddrinfo",
+};
+
+template <typename List>
+bool contains(const List& list, std::string_view event) {
+  for (std::string_view entry : list) {
+    if (entry == event) return true;
+  }
+  return false;
+}
+
+bool opens_for_writing(PyObject* args) {
+  if (!PyTuple_Check(args) || PyTuple_GET_SIZE(args) < 2) return false;
+  PyObject* mode = PyTuple_GET_ITEM(args, 1);
+  if (!PyUnicode_Check(mode)) return false;  // os.open: flags in the third element
+  const char* text = PyUnicode_AsUTF8(mode);
+  if (text == nullptr) {
+    PyErr_Clear();
+    return true;
+  }
+  return std::strpbrk(text, "wax+") != nullptr;
+}
+
+bool os_open_for_writing(PyObject* args) {
+  if (!PyTuple_Check(args) || PyTuple_GET_SIZE(args) < 3 || PyTuple_GET_ITEM(args, 1) != Py_None) return false;
+  constexpr long kAccessMode = 3;
+  const long flags = PyLong_AsLong(PyTuple_GET_ITEM(args, 2));
+  if (flags == -1 && PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    return true;
+  }
+  return (flags & kAccessMode) != 0;
+}
+
+int refuse(const char* event, const char* why) {
+  PyErr_Format(PyExc_PermissionError, "%s is not allowed in the Python port process: %s (pool option sandbox)", event,
+               why);
+  return -1;
+}
+
+int audit(const char* event, PyObject* args, void* data) {
+  // Called for every event of every interpreter: first by the letter that nearly all events do not have.
+  if (event[0] != 'o' && event[0] != 's' && event[0] != 'c') return 0;
+  const std::string_view name(event);
+  if (contains(kReplacesTheProcess, name)) {
+    return refuse(event, "it would duplicate or replace the process that serves the pool; use subprocess");
+  }
+  if (*static_cast<const Sandbox*>(data) != Sandbox::kStrict) return 0;
+  if (contains(kStrict, name)) return refuse(event, "sandbox => strict");
+  if (name == "open" && (opens_for_writing(args) || os_open_for_writing(args))) {
+    return refuse("opening a file for writing", "sandbox => strict");
+  }
+  return 0;
+}
+
+}  // namespace
+
+Status install_sandbox(Sandbox level) {
+  if (level == Sandbox::kOff) return {};
+  static constexpr Sandbox kDefaultLevel = Sandbox::kDefault;
+  static constexpr Sandbox kStrictLevel = Sandbox::kStrict;
+  const Sandbox* data = level == Sandbox::kStrict ? &kStrictLevel : &kDefaultLevel;
+  if (PySys_AddAuditHook(audit, const_cast<Sandbox*>(data)) != 0) return Error{"cannot install the audit hook"};
+  return {};
+}
+
+}  // namespace erlang_python

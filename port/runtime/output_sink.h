@@ -1,0 +1,62 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "runtime/stdout_writer.h"
+
+namespace erlang_python {
+
+/// Turns what Python and C code write to fd 1 and 2 into OUTPUT frames, line by line. Any thread.
+///
+/// Bounded: a line is cut at kMaxLineBytes, and beyond kLinesPerSecond (with a burst of kBurstLines) lines are dropped
+/// and counted, so that a loop of print() cannot flood the node's log. The writer never waits.
+class OutputSink {
+ public:
+  explicit OutputSink(StdoutWriter& writer) : writer_(writer) {}
+  OutputSink(const OutputSink&) = delete;
+  OutputSink& operator=(const OutputSink&) = delete;
+
+  /// Called when lines were dropped and report_dropped() should be called a second later. Set before other threads run.
+  void set_dropped_bell(std::function<void()> bell) { dropped_bell_ = std::move(bell); }
+
+  /// `context` 0: not known.
+  void write(int fd, ContextId context, Bytes bytes);
+
+  /// Sends the unfinished lines of a context, at the end of a request.
+  void flush(ContextId context) {
+    if (unfinished_.load(std::memory_order_relaxed) > 0) flush_unfinished(context);
+  }
+
+  void report_dropped();
+
+  static constexpr std::size_t kMaxLineBytes = 8 * 1024;
+  static constexpr std::int64_t kLinesPerSecond = 1000;
+  static constexpr std::int64_t kBurstLines = 2000;
+
+ private:
+  void flush_unfinished(ContextId context);
+  // All with mu_ held.
+  void emit(int fd, ContextId context, Bytes line);
+  bool take_token();
+  void send_dropped();
+
+  StdoutWriter& writer_;
+  std::function<void()> dropped_bell_;  // Constant after start.
+  std::atomic<int> unfinished_ = 0;     ///< number of unfinished lines
+
+  std::mutex mu_;
+  // Guarded by mu_.
+  std::map<std::pair<ContextId, int>, std::string> lines_;
+  TermWriter frame_;
+  std::int64_t tokens_ = kBurstLines;
+  std::int64_t refilled_ns_ = 0;
+  std::int64_t dropped_ = 0;
+};
+
+}  // namespace erlang_python
