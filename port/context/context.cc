@@ -212,17 +212,13 @@ void Context::write_result(const Request& request, TermWriter& out, std::size_t 
     }
     value = PyRef();  // its destructor may run Python code, which still belongs to this request
   }
-  const bool interrupted = !encoded && is_interrupted();
-  const Interruption why = end();
-  if (encoded && !out.overflowed()) return;
+  const auto [why, pending] = end();
+  const bool interrupted = why != Interruption::kNone && (pending || (!encoded && is_interrupted()));
+  if (encoded && !interrupted && !out.overflowed()) return;
   counters_.errors.fetch_add(1, std::memory_order_relaxed);
   const std::size_t wanted = out.wanted_bytes();
   out.truncate(payload_start);
-  if (encoded) {
-    write_too_large(out, wanted - payload_start, services_.config.max_value_bytes);
-    return;
-  }
-  if (interrupted && why != Interruption::kNone) {
+  if (interrupted) {
     PyErr_Clear();
     if (why == Interruption::kStopped) {
       write_context_died_stopped(out);
@@ -230,6 +226,10 @@ void Context::write_result(const Request& request, TermWriter& out, std::size_t 
       if (why == Interruption::kTimeout) counters_.timeouts.fetch_add(1, std::memory_order_relaxed);
       write_error(out, why == Interruption::kTimeout ? "timeout" : "interrupted");
     }
+    return;
+  }
+  if (encoded) {
+    write_too_large(out, wanted - payload_start, services_.config.max_value_bytes);
     return;
   }
   write_exception(out, interpreter_->types(), (request.message.flags & kTraceback) != 0, mode_ == Mode::kOwnGil);

@@ -84,7 +84,11 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
   void write_result(const Request& request, TermWriter& out, std::size_t payload_start);
   PyRef run_python(const Request& request);
   void begin(const Request& request);
-  Interruption end();
+  struct Ended {
+    Interruption why;  ///< kNone unless an exception was set in the thread
+    bool pending;      ///< Python ended before it could be raised
+  };
+  Ended end();
   void send_reply(TermWriter& out, std::size_t payload_start, const Message& message);
   void answer_stopped(const std::vector<Request>& requests);
   void give_up_leadership();

@@ -24,12 +24,15 @@ void Context::begin(const Request& request) {
   current_.alias.assign(reinterpret_cast<const char*>(request.message.alias.data()), request.message.alias.size());
 }
 
-Interruption Context::end() {
+Context::Ended Context::end() {
   const std::scoped_lock lock(current_mu_);
   current_.running = false;
-  // An exception that was set but not raised yet must not hit the next request.
-  if (current_.delivered) PyThreadState_SetAsyncExc(thread_ident_, nullptr);
-  return current_.delivered ? current_.interruption : Interruption::kNone;
+  if (!current_.delivered) return {Interruption::kNone, false};
+  // An exception that was set but not raised yet, since no Python code ran after a long C call, must not hit the next
+  // request.
+  const bool pending = PyThreadState_Get()->async_exc != nullptr;
+  if (pending) PyThreadState_SetAsyncExc(thread_ident_, nullptr);
+  return {current_.interruption, pending};
 }
 
 bool Context::interrupt() {
