@@ -35,11 +35,11 @@ def main() -> None:
     parser.add_argument("--stamp", type=pathlib.Path, help="file to touch at the end")
     parser.add_argument("--to", type=pathlib.Path, required=True, help="target folder")
     parser.add_argument("--tree", type=pathlib.Path, help="folder to mirror")
-    parser.add_argument("--suffix", action="append", default=[], help="with --tree: ends of file names to copy")
+    parser.add_argument("--suffix", action="append", default=[], help="with --tree: ends of file names to copy; all without")
     parser.add_argument("files", nargs="*", type=pathlib.Path)
     arguments = parser.parse_args()
     if arguments.tree:
-        copy_tree(arguments.tree, arguments.to, tuple(arguments.suffix))
+        copy_tree(arguments.tree, arguments.to, tuple(arguments.suffix) or ("",))
     for path in arguments.files:
         copy(path, arguments.to / path.name)
     if arguments.stamp:

@@ -87,7 +87,7 @@ on_tc_fail(Suite, Case, Reason, Hook) ->
 
 -spec on_tc_skip(module(), term(), term(), #hook{}) -> #hook{}.
 on_tc_skip(Suite, Case, {tc_user_skip, Reason}, Hook) ->
-    say("  skipped ~ts:~ts: ~ts~n", [Suite, name(Case), if is_list(Reason) -> Reason; true -> io_lib:format("~0tp", [Reason]) end]),
+    say("  skipped ~ts:~ts: ~0tp~n", [Suite, name(Case), Reason]),
     Hook;
 on_tc_skip(Suite, Case, {tc_auto_skip, _WhatFailed}, Hook) ->
     say("  not run ~ts:~ts~n", [Suite, name(Case)]),
