@@ -97,7 +97,9 @@ def clean() -> bool:
 
     Returns False when the interpreter cannot be reused because threads are still running in it.
     """
-    if any(thread is not threading.current_thread() and thread.is_alive() for thread in threading.enumerate()):
+    # The main thread of the process, which counts as one of every interpreter, runs no Python.
+    ours = (threading.main_thread(), threading.current_thread())
+    if any(thread not in ours for thread in threading.enumerate()):
         return False
     for name in [name for name, module in sys.modules.items() if not _is_kept(name, module)]:
         del sys.modules[name]
