@@ -22,7 +22,8 @@ def copy(source: pathlib.Path, target: pathlib.Path) -> None:
 
 def copy_tree(source: pathlib.Path, target: pathlib.Path, suffixes: tuple[str, ...]) -> None:
     """Mirrors the files whose names end in one of the suffixes."""
-    wanted = {path.relative_to(source) for path in source.rglob("*") if path.name.endswith(suffixes)}
+    wanted = {path.relative_to(source) for path in source.rglob("*") if path.is_file() and path.name.endswith(suffixes)}
+    wanted = {path for path in wanted if "__pycache__" not in path.parts}
     for path in sorted(wanted):
         copy(source / path, target / path)
     for path in list(target.rglob("*")):
