@@ -1,0 +1,65 @@
+// Pieces are joined per sender, in order, within a limit, and not kept for senders that have gone.
+#include <doctest/doctest.h>
+
+#include <string>
+#include <vector>
+
+#include "protocol/piece_assembler.h"
+
+using namespace erlang_python;
+
+namespace {
+
+Bytes bytes_of(const std::string& text) { return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}; }
+std::string text_of(const Frame& frame) {
+  return {reinterpret_cast<const char*>(frame.bytes().data()), frame.bytes().size()};
+}
+constexpr std::int64_t kMinuteNs = 60'000'000'000;
+
+}  // namespace
+
+TEST_CASE("pieces of two senders do not mix") {
+  PieceAssembler pieces(1000);
+  const std::string a = "alias a";
+  const std::string b = "alias b";
+  CHECK(pieces.add(bytes_of(a), bytes_of("1"), 0) == PieceAssembler::Outcome::kKept);
+  CHECK(pieces.add(bytes_of(b), bytes_of("x"), 0) == PieceAssembler::Outcome::kKept);
+  CHECK(pieces.add(bytes_of(a), bytes_of("2"), 0) == PieceAssembler::Outcome::kKept);
+  const auto whole_b = pieces.finish(bytes_of(b), bytes_of("y"));
+  const auto whole_a = pieces.finish(bytes_of(a), bytes_of("3"));
+  REQUIRE(whole_a);
+  REQUIRE(whole_b);
+  CHECK(text_of(*whole_a) == "123");
+  CHECK(text_of(*whole_b) == "xy");
+  CHECK(pieces.empty());
+}
+
+TEST_CASE("a last piece without others is the whole") {
+  PieceAssembler pieces(1000);
+  const auto whole = pieces.finish(bytes_of("a"), bytes_of("only"));
+  REQUIRE(whole);
+  CHECK(text_of(*whole) == "only");
+}
+
+TEST_CASE("too large a value is reported once and its later pieces are dropped") {
+  PieceAssembler pieces(10);
+  const std::string megabyte(kMaxPieceBytes, 'x');
+  CHECK(pieces.add(bytes_of("a"), bytes_of(megabyte), 0) == PieceAssembler::Outcome::kKept);
+  CHECK(pieces.add(bytes_of("a"), bytes_of(megabyte), 0) == PieceAssembler::Outcome::kTooLarge);
+  CHECK(pieces.add(bytes_of("a"), bytes_of(megabyte), 0) == PieceAssembler::Outcome::kKept);
+  CHECK_FALSE(pieces.finish(bytes_of("a"), bytes_of("end")));
+  CHECK(pieces.empty());
+}
+
+TEST_CASE("what a killed sender left is forgotten after a minute, what moves is kept") {
+  PieceAssembler pieces(1000);
+  CHECK(pieces.add(bytes_of("dead"), bytes_of("1"), 0) == PieceAssembler::Outcome::kKept);
+  CHECK(pieces.add(bytes_of("alive"), bytes_of("1"), kMinuteNs) == PieceAssembler::Outcome::kKept);
+  pieces.forget_abandoned(kMinuteNs + 1);
+  const auto dead = pieces.finish(bytes_of("dead"), bytes_of("2"));
+  const auto alive = pieces.finish(bytes_of("alive"), bytes_of("2"));
+  REQUIRE(dead);
+  REQUIRE(alive);
+  CHECK(text_of(*dead) == "2");
+  CHECK(text_of(*alive) == "12");
+}
