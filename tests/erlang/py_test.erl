@@ -6,7 +6,7 @@
 -module(py_test).
 
 %% Application.
--export([start/0, start/1, stop/0, python_modules/0]).
+-export([start/0, start/1, start_bare/0, stop/0, python_modules/0]).
 %% Names, pools, contexts.
 -export([unique/1, start_pool/2, start_pool/3, stop_pool/1, with_pool/3, with_pool/4, with_context/2, contexts/1]).
 %% Processes.
@@ -36,6 +36,13 @@ start(Env) ->
     Paths = proplists:get_value(paths, Env, []),
     _ = [application:set_env(?APP, K, V) || {K, V} <- Env, K =/= paths],
     application:set_env(?APP, paths, [python_modules() | Paths]),
+    {ok, _} = application:ensure_all_started(?APP),
+    ok.
+
+%% Starts the application from its own defaults, as a reader of the documentation would.
+-spec start_bare() -> ok.
+start_bare() ->
+    stop(),
     {ok, _} = application:ensure_all_started(?APP),
     ok.
 
