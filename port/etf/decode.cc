@@ -225,8 +225,8 @@ PyObject* Decoder::list() {
   return improper_list(start, *count);
 }
 
-/// An improper list is one opaque term, whatever is in it: so an element that Python cannot hold must not matter, and the
-/// error that it has raised is dropped. Any other list keeps its error.
+/// An improper list is one opaque term, whatever is in it: so an element that Python cannot hold must not matter, and
+/// the error that it has raised is dropped. Any other list keeps its error.
 PyObject* Decoder::improper_list(std::size_t start, std::size_t count) {
   if (PyErr_Occurred()) {
     if (!PyErr_ExceptionMatches(types_.conversion_error.get())) return nullptr;
@@ -328,8 +328,6 @@ PyObject* Decoder::wrap(const PyRef& type, Bytes etf) {
 
 }  // namespace
 
-PyRef decode_term(TermReader& reader, const PythonTypes& types) {
-  return PyRef::steal(Decoder(reader, types).value());
-}
+PyRef decode_term(TermReader& reader, const PythonTypes& types) { return PyRef::steal(Decoder(reader, types).value()); }
 
 }  // namespace erlang_python

@@ -36,10 +36,15 @@ Bytes as_bytes(PyObject* exact_bytes) {
           static_cast<std::size_t>(PyBytes_GET_SIZE(exact_bytes))};
 }
 
+/// The characters of a str for which PyUnicode_IS_ASCII holds, while it lives.
+std::string_view ascii_view(PyObject* text) {
+  return {static_cast<const char*>(PyUnicode_DATA(text)), static_cast<std::size_t>(PyUnicode_GET_LENGTH(text))};
+}
+
 class Encoder {
  public:
   Encoder(TermWriter& out, const EncodeOptions& options, const PythonTypes& types, AtomAnnouncer& atoms)
-      : out_(out), options_(options), types_(types), atoms_(atoms) {}
+      : out_(out), options_(options), types_(types), atoms_(atoms), keys_(types.atom.get()) {}
 
   /// False with an error set. `conversions` counts how often in a row Python code has replaced the value.
   bool value(PyObject* object, int conversions = 0);
@@ -154,9 +159,8 @@ bool Encoder::real(double number) {
 
 /// A str or an object of a subclass.
 bool Encoder::text(PyObject* object) {
-  if (PyUnicode_IS_COMPACT_ASCII(object)) {
-    out_.binary(std::string_view(reinterpret_cast<const char*>(PyUnicode_1BYTE_DATA(object)),
-                                 static_cast<std::size_t>(PyUnicode_GET_LENGTH(object))));
+  if (PyUnicode_IS_ASCII(object)) {
+    out_.binary(ascii_view(object));
     return true;
   }
   // Not PyUnicode_AsUTF8AndSize: it would keep the UTF-8 in the str for as long as that lives.
@@ -276,6 +280,10 @@ bool Encoder::atom(PyObject* object) {
     PyErr_SetString(PyExc_ValueError, "an atom has at most 255 characters");
     return false;
   }
+  if (PyUnicode_IS_ASCII(object)) {
+    named_atom(ascii_view(object));
+    return true;
+  }
   auto utf8 = PyRef::steal(PyUnicode_AsUTF8String(object));
   if (!utf8) return false;
   named_atom({PyBytes_AS_STRING(utf8.get()), static_cast<std::size_t>(PyBytes_GET_SIZE(utf8.get()))});
@@ -315,8 +323,7 @@ bool Encoder::other(PyObject* object, int conversions) {
   if (PyByteArray_Check(object) || PyMemoryView_Check(object)) return buffer(object);
 
   constexpr unsigned long kBuiltin = Py_TPFLAGS_LONG_SUBCLASS | Py_TPFLAGS_LIST_SUBCLASS | Py_TPFLAGS_TUPLE_SUBCLASS |
-                                     Py_TPFLAGS_BYTES_SUBCLASS | Py_TPFLAGS_UNICODE_SUBCLASS |
-                                     Py_TPFLAGS_DICT_SUBCLASS;
+                                     Py_TPFLAGS_BYTES_SUBCLASS | Py_TPFLAGS_UNICODE_SUBCLASS | Py_TPFLAGS_DICT_SUBCLASS;
   const bool builtin = (PyType_GetFlags(type) & kBuiltin) != 0 || PyFloat_Check(object);
   // An Enum that is also an int or a str counts by its value; its metaclass gives it away.
   if (builtin && Py_IS_TYPE(reinterpret_cast<PyObject*>(type), &PyType_Type)) return builtin_subclass(object);
@@ -338,7 +345,8 @@ bool Encoder::builtin_subclass(PyObject* object) {
   return dict(object);
 }
 
-/// Sets `encoder` to what erlang.register_encoder has for the object's class or the nearest base; none if there is none.
+/// Sets `encoder` to what erlang.register_encoder has for the object's class or the nearest base; none if there is
+/// none.
 bool Encoder::registered(PyObject* object, PyRef& encoder) {
   const PyRef bases = PyRef::borrow(Py_TYPE(object)->tp_mro);
   if (!bases) return true;

@@ -4,8 +4,7 @@
 
 namespace erlang_python {
 
-std::optional<std::size_t> KeyTerms::Map::duplicate(Bytes written) {
-  if (distinct_) return std::nullopt;
+std::optional<std::size_t> KeyTerms::Map::find_duplicate(Bytes written) {
   const auto bytes_of = [&](const Span& span) { return written.subspan(span.start, span.end - span.start); };
   const auto first = spans_.begin() + static_cast<std::ptrdiff_t>(first_);
   std::sort(first, spans_.end(), [&](const Span& left, const Span& right) {

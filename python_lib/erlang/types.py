@@ -72,7 +72,7 @@ class _Encoded:
 
 
 # The descriptor of the slot writes past __setattr__.
-_set_etf = _Encoded.etf.__set__  # type: ignore[attr-defined]
+_set_etf = vars(_Encoded)["etf"].__set__
 
 
 def _read_node(etf: bytes, at: int) -> tuple[str, int]:
