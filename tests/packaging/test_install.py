@@ -1,0 +1,65 @@
+"""`meson install` puts the application into an Erlang library path, and OTP's own tools make a release of it."""
+
+import pathlib
+import shutil
+import subprocess
+
+from packaging_case import BUILD, PackagingCase
+
+
+def library_path() -> str:
+    """The Erlang library path of this machine, absolute."""
+    command = ["erl", "-noinput", "-eval", 'io:format("~ts", [code:lib_dir()]), halt().']
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+
+
+class Install(PackagingCase):
+    def install(self) -> pathlib.Path:
+        """Installs below a folder of the test; returns the library path in it."""
+        root = self.folder / "root"
+        self.run_command("meson", "install", "-C", BUILD, "--no-rebuild", cwd=self.folder, DESTDIR=str(root))
+        return root / library_path().lstrip("/")
+
+    def test_installed_application_is_found_and_works(self) -> None:
+        """Proves that DESTDIR is honoured and that what was installed needs nothing of the build directory."""
+        libraries = self.install()
+        [application] = libraries.glob("erlang_python-*")
+        printed = self.call_python(ERL_LIBS=str(libraries))
+        self.assertIn(f"called from {application}", printed)
+
+    def test_second_install_replaces_the_first(self) -> None:
+        """Proves that a file of an older version does not stay behind."""
+        [application] = self.install().glob("erlang_python-*")
+        self.write(application / "ebin" / "py_old.beam", "")
+        self.install()
+        self.assertFalse((application / "ebin" / "py_old.beam").exists())
+
+    def test_otp_release(self) -> None:
+        """Proves that a release made by systools alone carries the port program and the Python package."""
+        libraries = self.install()
+        [application] = libraries.glob("erlang_python-*")
+        version = application.name.removeprefix("erlang_python-")
+        self.run_command("erl", "-noinput", "-eval", self.make_release(version), cwd=self.folder, ERL_LIBS=str(libraries))
+        shutil.rmtree(self.folder / "root")
+        target = self.folder / "unpacked"
+        target.mkdir()
+        self.run_command("tar", "-xzf", self.folder / "demo.tar.gz", cwd=target)
+        boot = target / "releases" / "1" / "start"
+        printed = self.call_python("-boot", boot, "-boot_var", "RELEASE", target)
+        self.assertIn(f"called from {target}/lib/erlang_python-{version}", printed)
+
+    def make_release(self, version: str) -> str:
+        """Erlang code that writes demo.rel and makes demo.tar.gz of it."""
+        return f"""
+            Libraries = [kernel, stdlib, sasl, crypto],
+            _ = [application:load(A) || A <- Libraries],
+            {{ok, Needed}} = application:ensure_all_started(erlang_python),
+            Version = fun(A) -> {{ok, V}} = application:get_key(A, vsn), {{A, V}} end,
+            Applications = lists:usort([Version(A) || A <- Libraries ++ Needed]),
+            {{erlang_python, "{version}"}} = lists:keyfind(erlang_python, 1, Applications),
+            Release = {{release, {{"demo", "1"}}, {{erts, erlang:system_info(version)}}, Applications}},
+            ok = file:write_file("demo.rel", io_lib:format("~p.~n", [Release])),
+            ok = systools:make_script("demo", [{{variables, [{{"RELEASE", code:lib_dir(erlang_python) ++ "/../.."}}]}}]),
+            ok = systools:make_tar("demo", []),
+            halt().
+        """
