@@ -1,0 +1,18 @@
+%% @doc The top of the tree. See docs/design.md.
+-module(erlang_python_sup).
+-behaviour(supervisor).
+
+-export([start_link/0, init/1]).
+
+-spec start_link() -> supervisor:startlink_ret().
+start_link() ->
+    supervisor:start_link({local, ?MODULE}, ?MODULE, []).
+
+-spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init([]) ->
+    {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, [
+        #{id => py_tables, start => {py_tables, start_link, []}},
+        #{id => py_output, start => {py_output, start_link, []}},
+        #{id => py_semaphore, start => {py_semaphore, start_link, [py_config:max_concurrent()]}},
+        #{id => py_context_router, start => {py_context_router, start_link, []}},
+        #{id => py_pools_sup, start => {py_pools_sup, start_link, []}, type => supervisor, shutdown => infinity}]}}.

@@ -1,0 +1,228 @@
+%% @doc Python from Erlang and Elixir. See docs/getting-started.md.
+%%
+%% `M' and `F' are atoms, binaries or strings; code is a binary or a string; timeouts are milliseconds or `infinity'. A
+%% context is given as its pid, a pool as its name. What cannot be meant raises `{bad_argument, Which, Value}';
+%% everything that can happen is an `{error, Reason}', which {@link py_error:format_error/1} explains.
+-module(py).
+
+%% Calling.
+-export([call/3, call/4, call/5, eval/1, eval/2, eval/3, exec/1, exec/2, exec/3]).
+-export([cast/3, cast/4, cast/5, spawn_call/3, spawn_call/4, spawn_call/5, await/1, await/2, parallel/1, interrupt/1]).
+%% Pools and contexts.
+-export([register_pool/2, unregister_pool/1, context/0, context/1]).
+-export([start_contexts/0, start_contexts/1, stop_contexts/0, contexts_started/0, get_local_env/1]).
+%% Information.
+-export([execution_mode/0, subinterp_supported/0, num_executors/0, version/0, memory_stats/0, gc/0, gc/1]).
+-export([tracemalloc_start/0, tracemalloc_start/1, tracemalloc_stop/0, reload/1, stats/0]).
+
+-export_type([context/0, options/0, result/0]).
+
+-type context() :: pid().
+%% Of a call on a context. `traceback': errors are `{Type, Message, Traceback}'. `strict': values without an Erlang form
+%% are errors. `buffer': numpy arrays and the like come as their raw bytes.
+-type options() :: #{kwargs => py_args:named(), timeout => timeout(), traceback => boolean(), strict => boolean(),
+                     buffer => boolean()}.
+-type result() :: {ok, term()} | {error, term()}.
+
+%% Calling.
+
+%% @doc Calls a Python function, where routing says, for at most 30 seconds.
+-spec call(py_args:name(), py_args:name(), [term()]) -> result().
+call(M, F, Args) ->
+    py_call:call(M, F, Args).
+
+%% @doc With keyword arguments; or on a context, without a limit of time; or in a pool.
+-spec call(py_args:name(), py_args:name(), [term()], py_args:named()) -> result();
+          (context(), py_args:name(), py_args:name(), [term()]) -> result();
+          (Pool :: atom(), py_args:name(), py_args:name(), [term()]) -> result().
+call(A, B, C, D) ->
+    py_call:call(A, B, C, D).
+
+%% @doc With keyword arguments and a timeout; or on a context with options; or in a pool with keyword arguments.
+-spec call(py_args:name(), py_args:name(), [term()], py_args:named(), timeout()) -> result();
+          (context(), py_args:name(), py_args:name(), [term()], options()) -> result();
+          (Pool :: atom(), py_args:name(), py_args:name(), [term()], py_args:named()) -> result().
+call(A, B, C, D, E) ->
+    py_call:call(A, B, C, D, E).
+
+%% @doc The value of an expression in the calling process's own namespace.
+-spec eval(py_args:code()) -> result().
+eval(Expr) ->
+    py_call:eval(Expr).
+
+%% @doc With local variables; or on a context.
+-spec eval(py_args:code(), py_args:named()) -> result(); (context(), py_args:code()) -> result().
+eval(A, B) ->
+    py_call:eval(A, B).
+
+%% @doc With local variables and a timeout; or on a context with local variables.
+-spec eval(py_args:code(), py_args:named(), timeout()) -> result(); (context(), py_args:code(), py_args:named()) -> result().
+eval(A, B, C) ->
+    py_call:eval(A, B, C).
+
+%% @doc Runs statements in the calling process's own namespace.
+-spec exec(py_args:code()) -> ok | {error, term()}.
+exec(Code) ->
+    py_call:exec(Code).
+
+%% @doc The same on a context.
+-spec exec(context(), py_args:code()) -> ok | {error, term()}.
+exec(Ctx, Code) ->
+    py_call:exec(Ctx, Code).
+
+-spec exec(context(), py_args:code(), timeout()) -> ok | {error, term()}.
+exec(Ctx, Code, Timeout) ->
+    py_call:exec(Ctx, Code, Timeout).
+
+%% @doc A call that is not waited for: the result is fetched with {@link await/1}.
+-spec cast(py_args:name(), py_args:name(), [term()]) -> reference().
+cast(M, F, Args) ->
+    py_call:cast(M, F, Args).
+
+%% @doc With keyword arguments; or on a context; or in a pool.
+-spec cast(py_args:name(), py_args:name(), [term()], py_args:named()) -> reference();
+          (context() | (Pool :: atom()), py_args:name(), py_args:name(), [term()]) -> reference().
+cast(A, B, C, D) ->
+    py_call:cast(A, B, C, D).
+
+-spec cast(py_args:name(), py_args:name(), [term()], py_args:named(), timeout()) -> reference();
+          (context(), py_args:name(), py_args:name(), [term()], options()) -> reference();
+          (Pool :: atom(), py_args:name(), py_args:name(), [term()], py_args:named()) -> reference().
+cast(A, B, C, D, E) ->
+    py_call:cast(A, B, C, D, E).
+
+%% @doc {@link cast/3} by another name. The result comes as `{py_response, Ref, Result}' for both.
+-spec spawn_call(py_args:name(), py_args:name(), [term()]) -> reference().
+spawn_call(M, F, Args) ->
+    py_call:cast(M, F, Args).
+
+-spec spawn_call(py_args:name(), py_args:name(), [term()], py_args:named()) -> reference();
+                (context() | (Pool :: atom()), py_args:name(), py_args:name(), [term()]) -> reference().
+spawn_call(A, B, C, D) ->
+    py_call:cast(A, B, C, D).
+
+-spec spawn_call(py_args:name(), py_args:name(), [term()], py_args:named(), timeout()) -> reference();
+                (context(), py_args:name(), py_args:name(), [term()], options()) -> reference();
+                (Pool :: atom(), py_args:name(), py_args:name(), [term()], py_args:named()) -> reference().
+spawn_call(A, B, C, D, E) ->
+    py_call:cast(A, B, C, D, E).
+
+%% @doc The result of a cast, waited for at most 30 seconds.
+-spec await(reference()) -> result().
+await(Ref) ->
+    py_call:await(Ref).
+
+-spec await(reference(), timeout()) -> result().
+await(Ref, Timeout) ->
+    py_call:await(Ref, Timeout).
+
+%% @doc Runs the calls at once over the contexts of the default pool; the results come in the order of the calls.
+-spec parallel([{py_args:name(), py_args:name(), [term()]}]) -> {ok, [result()]}.
+parallel(Calls) ->
+    py_call:parallel(Calls).
+
+%% @doc Interrupts what the context is running: that call returns `{error, interrupted}'.
+-spec interrupt(context()) -> ok | not_running | {error, term()}.
+interrupt(Ctx) ->
+    py_context:interrupt(Ctx).
+
+%% Pools and contexts.
+
+%% @doc Calls to the module, or the function, go to this pool.
+-spec register_pool(atom(), py_args:name() | {py_args:name(), py_args:name()}) -> ok.
+register_pool(Pool, What) ->
+    py_context_router:register_pool(Pool, What).
+
+-spec unregister_pool(py_args:name() | {py_args:name(), py_args:name()}) -> ok.
+unregister_pool(What) ->
+    py_context_router:unregister_pool(What).
+
+%% @doc The context that routed requests of the calling process go to.
+-spec context() -> context().
+context() ->
+    py_context_router:get_context().
+
+%% @doc The `N'th context of the default pool, counted from 1.
+-spec context(pos_integer()) -> context().
+context(N) ->
+    py_context_router:get_context(N).
+
+%% @doc Starts the default pool, which runs already unless it was stopped.
+-spec start_contexts() -> {ok, [context()]} | {error, term()}.
+start_contexts() ->
+    py_context_router:start().
+
+-spec start_contexts(map()) -> {ok, [context()]} | {error, term()}.
+start_contexts(Options) ->
+    py_context_router:start(Options).
+
+-spec stop_contexts() -> ok | {error, term()}.
+stop_contexts() ->
+    py_context_router:stop().
+
+-spec contexts_started() -> boolean().
+contexts_started() ->
+    py_context_router:is_started().
+
+%% @doc The calling process's own namespace in this context, for py_context and py_nif.
+-spec get_local_env(context()) -> py_context:env().
+get_local_env(Ctx) ->
+    py_context:get_local_env(Ctx).
+
+%% Information.
+
+%% @doc The mode of the default pool, from the environment.
+-spec execution_mode() -> worker | owngil.
+execution_mode() ->
+    py_info:execution_mode().
+
+%% @doc Whether the mode owngil is to be had.
+-spec subinterp_supported() -> boolean().
+subinterp_supported() ->
+    py_info:subinterp_supported().
+
+%% @doc The size of the default pool.
+-spec num_executors() -> non_neg_integer().
+num_executors() ->
+    py_info:num_executors().
+
+-spec version() -> {ok, binary()} | {error, term()}.
+version() ->
+    py_info:version().
+
+%% @doc Figures of Python's garbage collector and tracemalloc.
+-spec memory_stats() -> {ok, map()} | {error, term()}.
+memory_stats() ->
+    py_info:memory_stats().
+
+%% @doc Collects Python's garbage; how many objects were found.
+-spec gc() -> {ok, non_neg_integer()} | {error, term()}.
+gc() ->
+    py_info:gc(2).
+
+-spec gc(0..2) -> {ok, non_neg_integer()} | {error, term()}.
+gc(Generation) ->
+    py_info:gc(Generation).
+
+-spec tracemalloc_start() -> ok | {error, term()}.
+tracemalloc_start() ->
+    py_info:tracemalloc_start(1).
+
+%% @doc With so many frames per allocation.
+-spec tracemalloc_start(pos_integer()) -> ok | {error, term()}.
+tracemalloc_start(Frames) ->
+    py_info:tracemalloc_start(Frames).
+
+-spec tracemalloc_stop() -> ok | {error, term()}.
+tracemalloc_stop() ->
+    py_info:tracemalloc_stop().
+
+%% @doc Reloads a module wherever it has been imported.
+-spec reload(py_args:name()) -> ok | {error, term()}.
+reload(M) ->
+    py_info:reload(M).
+
+%% @doc Every pool's figures: see {@link py_info:stats/0}.
+-spec stats() -> #{atom() => map()}.
+stats() ->
+    py_info:stats().

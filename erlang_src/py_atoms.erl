@@ -1,0 +1,49 @@
+%% @doc Atoms that Python makes: existing ones always, new ones up to a bound, so that Python cannot exhaust the
+%% node's atom table.
+-module(py_atoms).
+
+-export([new/0, admit/1, admit_all/1, count/0]).
+
+-define(TABLE, py_atoms).
+%% Class names and erlang.Atom values of one application: hundreds at most. The node's table holds 1 048 576.
+-define(MAX_NEW, 1000).
+
+%% @doc Makes the table; its owner is the caller (py_tables).
+-spec new() -> ok.
+new() ->
+    ?TABLE = ets:new(?TABLE, [named_table, public, {write_concurrency, true}]),
+    ok.
+
+%% @doc The name as an atom, or as it came when the bound is reached or it is no atom's name (over 255 characters).
+-spec admit(binary()) -> atom() | binary().
+admit(Name) ->
+    try
+        binary_to_existing_atom(Name, utf8)
+    catch
+        error:_ -> admit_new(Name)
+    end.
+
+%% @doc Makes sure that the names that fit exist, before a payload that holds them is decoded.
+-spec admit_all([binary()]) -> ok.
+admit_all(Names) ->
+    lists:foreach(fun admit/1, Names).
+
+%% @doc How many atoms Python has made on this node.
+-spec count() -> non_neg_integer().
+count() ->
+    case ets:lookup(?TABLE, made) of
+        [{made, N}] -> min(N, ?MAX_NEW);
+        [] -> 0
+    end.
+
+admit_new(Name) ->
+    case ets:update_counter(?TABLE, made, {2, 1, ?MAX_NEW + 1, ?MAX_NEW + 1}, {made, 0}) of
+        N when N =< ?MAX_NEW ->
+            try
+                binary_to_atom(Name, utf8)
+            catch
+                error:_ -> Name
+            end;
+        _ ->
+            Name
+    end.

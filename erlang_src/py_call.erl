@@ -1,0 +1,142 @@
+%% @doc The shapes in which a call can be asked for, brought down to one: a target, an operation, flags and a timeout.
+%% Documented in `py'.
+-module(py_call).
+
+-include("py_protocol.hrl").
+
+-export([call/3, call/4, call/5, eval/1, eval/2, eval/3, exec/1, exec/2, exec/3]).
+-export([cast/3, cast/4, cast/5, await/1, await/2, parallel/1]).
+
+-define(TIMEOUT, 30000).
+
+-type request() :: {py_route:target(), py_protocol:operation(), Flags :: non_neg_integer(), timeout()}.
+
+-spec call(py_args:name(), py_args:name(), [term()]) -> py:result().
+call(M, F, Args) ->
+    py_request:run(routed, py_args:operation(M, F, Args), 0, ?TIMEOUT).
+
+-spec call(term(), term(), term(), term()) -> py:result().
+call(A, B, C, D) ->
+    run(request(A, B, C, D)).
+
+-spec call(term(), term(), term(), term(), term()) -> py:result().
+call(A, B, C, D, E) ->
+    run(request(A, B, C, D, E)).
+
+-spec cast(py_args:name(), py_args:name(), [term()]) -> reference().
+cast(M, F, Args) ->
+    py_request:cast(routed, py_args:operation(M, F, Args), 0, ?TIMEOUT).
+
+-spec cast(term(), term(), term(), term()) -> reference().
+cast(A, B, C, D) ->
+    spawned(request(A, B, C, D)).
+
+-spec cast(term(), term(), term(), term(), term()) -> reference().
+cast(A, B, C, D, E) ->
+    spawned(request(A, B, C, D, E)).
+
+run({Target, Operation, Flags, Timeout}) ->
+    py_request:run(Target, Operation, Flags, Timeout).
+
+spawned({Target, Operation, Flags, Timeout}) ->
+    py_request:cast(Target, Operation, Flags, Timeout).
+
+%% A context is known by its pid, keyword arguments by being a map; what is left names a pool.
+-spec request(term(), term(), term(), term()) -> request().
+request(Ctx, M, F, Args) when is_pid(Ctx) ->
+    {{context, Ctx}, py_args:operation(M, F, Args), 0, infinity};
+request(M, F, Args, Kwargs) when is_map(Kwargs) ->
+    {routed, py_args:operation(M, F, Args, Kwargs), 0, ?TIMEOUT};
+request(Pool, M, F, Args) when is_list(Args), is_atom(Pool) ->
+    {{pool, Pool}, py_args:operation(M, F, Args), 0, ?TIMEOUT};
+request(_M, _F, _Args, Kwargs) ->
+    error({bad_argument, kwargs, Kwargs}).
+
+-spec request(term(), term(), term(), term(), term()) -> request().
+request(Ctx, M, F, Args, Options) when is_pid(Ctx) ->
+    with_options({context, Ctx}, M, F, Args, Options);
+request(M, F, Args, Kwargs, Timeout) when is_map(Kwargs) ->
+    {routed, py_args:operation(M, F, Args, Kwargs), 0, py_args:timeout(Timeout)};
+request(Pool, M, F, Args, Kwargs) when is_list(Args), is_atom(Pool) ->
+    {{pool, Pool}, py_args:operation(M, F, Args, Kwargs), 0, ?TIMEOUT};
+request(_M, _F, _Args, Kwargs, _Timeout) ->
+    error({bad_argument, kwargs, Kwargs}).
+
+with_options(Target, M, F, Args, Options) when is_map(Options) ->
+    maps:foreach(fun check_option/2, Options),
+    Flags = flag(traceback, ?FLAG_TRACEBACK, Options) bor flag(strict, ?FLAG_STRICT, Options)
+        bor flag(buffer, ?FLAG_BUFFER, Options),
+    Operation = py_args:operation(M, F, Args, maps:get(kwargs, Options, #{})),
+    {Target, Operation, Flags, py_args:timeout(maps:get(timeout, Options, infinity))};
+with_options(_Target, _M, _F, _Args, Options) ->
+    error({bad_argument, options, Options}).
+
+check_option(kwargs, _) -> ok;
+check_option(timeout, _) -> ok;
+check_option(traceback, Value) when is_boolean(Value) -> ok;
+check_option(strict, Value) when is_boolean(Value) -> ok;
+check_option(buffer, Value) when is_boolean(Value) -> ok;
+check_option(Key, Value) -> error({bad_argument, options, {Key, Value}}).
+
+flag(Key, Bit, Options) ->
+    case Options of
+        #{Key := true} -> Bit;
+        _ -> 0
+    end.
+
+-spec eval(py_args:code()) -> py:result().
+eval(Expr) ->
+    eval_in(routed, Expr, #{}, ?TIMEOUT).
+
+-spec eval(term(), term()) -> py:result().
+eval(Ctx, Expr) when is_pid(Ctx) ->
+    eval_in({context, Ctx}, Expr, #{}, infinity);
+eval(Expr, Locals) ->
+    eval_in(routed, Expr, Locals, ?TIMEOUT).
+
+-spec eval(term(), term(), term()) -> py:result().
+eval(Ctx, Expr, Locals) when is_pid(Ctx) ->
+    eval_in({context, Ctx}, Expr, Locals, infinity);
+eval(Expr, Locals, Timeout) ->
+    eval_in(routed, Expr, Locals, py_args:timeout(Timeout)).
+
+eval_in(Target, Expr, Locals, Timeout) ->
+    py_request:run(Target, py_args:eval(Expr, Locals), 0, Timeout).
+
+-spec exec(py_args:code()) -> ok | {error, term()}.
+exec(Code) ->
+    py_request:run(routed, py_args:exec(Code), 0, ?TIMEOUT).
+
+-spec exec(pid(), py_args:code()) -> ok | {error, term()}.
+exec(Ctx, Code) ->
+    exec(Ctx, Code, infinity).
+
+-spec exec(pid(), py_args:code(), timeout()) -> ok | {error, term()}.
+exec(Ctx, Code, Timeout) when is_pid(Ctx) ->
+    py_request:run({context, Ctx}, py_args:exec(Code), 0, py_args:timeout(Timeout));
+exec(Ctx, _Code, _Timeout) ->
+    error({bad_argument, context, Ctx}).
+
+-spec await(reference()) -> py:result().
+await(Ref) ->
+    await(Ref, ?TIMEOUT).
+
+-spec await(reference(), timeout()) -> py:result().
+await(Ref, Timeout) when is_reference(Ref) ->
+    receive
+        {py_response, Ref, Result} -> Result
+    after py_args:timeout(Timeout) ->
+        {error, timeout}
+    end;
+await(Ref, _Timeout) ->
+    error({bad_argument, reference, Ref}).
+
+-spec parallel([{py_args:name(), py_args:name(), [term()]}]) -> {ok, [py:result()]}.
+parallel(Calls) when is_list(Calls) ->
+    {ok, py_parallel:run([operation(Call) || Call <- Calls], ?TIMEOUT)};
+parallel(Calls) ->
+    error({bad_argument, calls, Calls}).
+
+operation({M, F, Args}) -> py_args:operation(M, F, Args);
+operation({M, F, Args, Kwargs}) -> py_args:operation(M, F, Args, Kwargs);
+operation(Call) -> error({bad_argument, call, Call}).

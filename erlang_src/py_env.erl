@@ -1,0 +1,118 @@
+%% @doc What a process remembers of its dealings with Python: bound contexts, and where it has namespaces. It lives in
+%% the process dictionary, so routing asks nobody, and it dies with the process.
+-module(py_env).
+
+-include("py_route.hrl").
+
+-export([caller/0, inherit/1, ensure/1, forget/1, bind/1, bind/2, unbind/0, unbind/1, local/1]).
+
+-define(KEY, '$py_caller').
+
+%% @doc The calling process.
+-spec caller() -> #caller{}.
+caller() ->
+    case get(?KEY) of
+        undefined ->
+            Caller = #caller{id = py_slots:self_id()},
+            put(?KEY, Caller),
+            Caller;
+        Caller ->
+            Caller
+    end.
+
+%% @doc The calling process works for another: it sees that one's contexts and namespaces.
+-spec inherit(#caller{}) -> ok.
+inherit(Caller) ->
+    put(?KEY, Caller#caller{id = py_slots:self_id()}),
+    ok.
+
+%% @doc The route with the caller's own namespace in it, which is made if this is the first time; `stale' when the
+%% context is gone.
+-spec ensure(#route{}) -> #route{} | stale.
+ensure(Route = #route{env = Env}) when Env > 0 ->
+    Route;
+ensure(Route = #route{ctx = Ctx}) ->
+    case py_context:env(Ctx) of
+        {ok, Env} -> remember(Route#route{env = Env});
+        {error, gone} -> stale
+    end.
+
+%% A process that went elsewhere because its context died may name many contexts in its life: the dead are dropped
+%% whenever one is added.
+remember(Route = #route{ctx = Ctx, pool = Pool}) ->
+    Caller = #caller{bound = Bound, pools = Pools, envs = Envs} = caller(),
+    Alive = maps:filter(fun(Known, _) -> is_process_alive(Known) end, Envs),
+    put(?KEY, Caller#caller{
+        bound = replace(Bound, Route),
+        pools = case Pools of
+            #{Pool := Other = #route{}} -> Pools#{Pool := replace(Other, Route)};
+            _ -> Pools#{Pool => Route}
+        end,
+        envs = Alive#{Ctx => Route}}),
+    Route.
+
+replace(#route{ctx = Ctx}, Route = #route{ctx = Ctx}) -> Route;
+replace(Other, _Route) -> Other.
+
+%% @doc The context is dead: nothing is routed to it again.
+-spec forget(pid()) -> ok.
+forget(Ctx) ->
+    Caller = #caller{bound = Bound, pools = Pools, envs = Envs} = caller(),
+    put(?KEY, Caller#caller{
+        bound = case Bound of
+            #route{ctx = Ctx} -> none;
+            _ -> Bound
+        end,
+        pools = maps:filter(fun(_, #route{ctx = Other}) -> Other =/= Ctx end, Pools),
+        envs = maps:remove(Ctx, Envs)}),
+    ok.
+
+%% @doc Every routed request of the calling process goes to this context.
+-spec bind(pid()) -> ok | {error, {context_died, term()}}.
+bind(Ctx) ->
+    bind_to(Ctx, fun(Caller, Route) -> Caller#caller{bound = Route} end).
+
+%% @doc Every request of the calling process to this pool goes to this context.
+-spec bind(atom(), pid()) -> ok | {error, {context_died, term()}}.
+bind(Pool, Ctx) ->
+    bind_to(Ctx, fun(Caller = #caller{pools = Pools}, Route) -> Caller#caller{pools = Pools#{Pool => Route}} end).
+
+bind_to(Ctx, Set) ->
+    Caller = caller(),
+    case py_route:context(Ctx, Caller) of
+        Route = #route{} ->
+            put(?KEY, Set(Caller, Route)),
+            ok;
+        gone ->
+            {error, {context_died, py_context:why_dead(Ctx)}}
+    end.
+
+-spec unbind() -> ok.
+unbind() ->
+    put(?KEY, (caller())#caller{bound = none}),
+    ok.
+
+%% @doc The pool's choice again; a namespace that the process has there keeps it where it is.
+-spec unbind(atom()) -> ok.
+unbind(Pool) ->
+    Caller = #caller{pools = Pools, envs = Envs} = caller(),
+    Rest = maps:remove(Pool, Pools),
+    Own = [Route || Route = #route{pool = Home} <- maps:values(Envs), Home =:= Pool],
+    put(?KEY, Caller#caller{pools = case Own of
+        [Route | _] -> Rest#{Pool => Route};
+        [] -> Rest
+    end}),
+    ok.
+
+%% @doc The number of the calling process's namespace in this context, which is made if there is none.
+-spec local(pid()) -> {ok, pos_integer()} | {error, {context_died, term()}}.
+local(Ctx) ->
+    case py_route:context(Ctx, caller()) of
+        Route = #route{} ->
+            case ensure(Route) of
+                #route{env = Env} -> {ok, Env};
+                stale -> {error, {context_died, py_context:why_dead(Ctx)}}
+            end;
+        gone ->
+            {error, {context_died, py_context:why_dead(Ctx)}}
+    end.

@@ -1,0 +1,80 @@
+%% @doc Frames to the port program and the payloads it sends back: docs/protocol.md, written once.
+-module(py_protocol).
+
+-include("py_protocol.hrl").
+-include("py_route.hrl").
+
+%% Frames.
+-export([init/1, request/6, pieces/2, new_context/4, stop_context/2, drop_env/2, interrupt/2, stats/1]).
+%% Answers.
+-export([decode/1]).
+
+-export_type([operation/0, payload/0]).
+
+-type name() :: atom() | binary().
+-type operation() ::
+    {call, M :: name(), F :: name(), Args :: [term()], Kwargs :: map()}
+    | {eval, Expr :: binary(), Locals :: map()}
+    | {exec, Code :: binary()}.
+%% A binary, or the list of its pieces.
+-type payload() :: binary() | [binary()].
+
+-spec init(map()) -> binary().
+init(Config) ->
+    term_to_binary({?OP_INIT, Config}).
+
+%% @doc The frame of a request. `TimeoutMs' is 0 for no limit.
+-spec request(operation(), #route{}, reference(), non_neg_integer(), non_neg_integer(), non_neg_integer()) -> binary().
+request({call, M, F, Args, Kwargs}, #route{id = Id, env = Env}, Alias, Slot, TimeoutMs, Flags) ->
+    term_to_binary({?OP_CALL, Id, Alias, Slot, TimeoutMs, Env, Flags, M, F, Args, Kwargs});
+request({eval, Expr, Locals}, #route{id = Id, env = Env}, Alias, Slot, TimeoutMs, Flags) ->
+    term_to_binary({?OP_EVAL, Id, Alias, Slot, TimeoutMs, Env, Flags, Expr, Locals});
+request({exec, Code}, #route{id = Id, env = Env}, Alias, Slot, TimeoutMs, Flags) ->
+    term_to_binary({?OP_EXEC, Id, Alias, Slot, TimeoutMs, Env, Flags, Code}).
+
+%% @doc Cuts a frame that is larger than a piece; the port joins them by `Alias'.
+-spec pieces(reference(), binary()) -> [binary()].
+pieces(Alias, <<Piece:?PIECE_BYTES/binary, Rest/binary>>) when Rest =/= <<>> ->
+    [term_to_binary({?OP_PIECE, Alias, Piece}) | pieces(Alias, Rest)];
+pieces(Alias, Last) ->
+    [term_to_binary({?OP_LAST_PIECE, Alias, Last})].
+
+-spec new_context(reference(), pos_integer(), worker | owngil, [binary()]) -> binary().
+new_context(Alias, Id, Mode, Preload) ->
+    term_to_binary({?OP_NEW_CONTEXT, Alias, Id, mode(Mode), #{preload => Preload}}).
+
+-spec stop_context(reference(), pos_integer()) -> binary().
+stop_context(Alias, Id) ->
+    term_to_binary({?OP_STOP_CONTEXT, Alias, Id}).
+
+-spec drop_env(pos_integer(), pos_integer()) -> binary().
+drop_env(Id, Env) ->
+    term_to_binary({?OP_DROP_ENV, Id, Env}).
+
+-spec interrupt(reference(), pos_integer()) -> binary().
+interrupt(Alias, Id) ->
+    term_to_binary({?OP_INTERRUPT, Alias, Id}).
+
+-spec stats(reference()) -> binary().
+stats(Alias) ->
+    term_to_binary({?OP_STATS, Alias}).
+
+%% @doc What a payload means to the caller. Decoded with `[safe]': Python can make no atoms but those that
+%% py_atoms admitted.
+-spec decode(payload()) -> ok | {ok, term()} | {error, term()}.
+decode(Payload) when is_binary(Payload) ->
+    try binary_to_term(Payload, [safe]) of
+        {ok, _} = Ok -> Ok;
+        ok -> ok;
+        {exception, Class, Message} -> {error, {py_atoms:admit(Class), Message}};
+        {exception, Class, Message, Traceback} -> {error, {py_atoms:admit(Class), Message, Traceback}};
+        {error, _} = Error -> Error
+    catch
+        %% Only an atom beyond the bound of py_atoms gets here: the port writes nothing else that [safe] refuses.
+        error:badarg -> {error, {not_encodable, atom_table_full}}
+    end;
+decode(Pieces) ->
+    decode(iolist_to_binary(Pieces)).
+
+mode(worker) -> 0;
+mode(owngil) -> 1.

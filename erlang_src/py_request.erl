@@ -1,0 +1,208 @@
+%% @doc A request from its caller's side: slot, alias, write, wait. No process but the caller takes part, and py_port for
+%% the reply. This is the hot path: what it does beyond the plain case is in functions of its own.
+-module(py_request).
+
+-include("py_protocol.hrl").
+-include("py_route.hrl").
+
+-export([run/4, cast/4]).
+%% Several at once (py_parallel).
+-export([post/7, outcome/2, lost/3, expired/2, wait_for_pool/3, prepare/3]).
+
+-type result() :: ok | {ok, term()} | {error, term()}.
+-export_type([result/0]).
+
+%% @doc Runs an operation and waits for its result. The timeout covers everything: the wait for a pool that restarts, for
+%% a slot, for the context, and the work.
+-spec run(py_route:target(), py_protocol:operation(), non_neg_integer(), timeout()) -> result().
+run(Target, Operation, Flags, Timeout) ->
+    Caller = py_env:caller(),
+    case prepare(Target, Operation, Caller) of
+        Route = #route{tag = Tag} ->
+            Slots = py_slots:ref(),
+            case py_slots:take(Slots, Caller#caller.id, Tag) of
+                full -> wait_for_slot(Route, Caller, Target, Operation, Flags, Timeout);
+                closed -> elsewhere(Route, Target, Operation, Flags, Timeout);
+                Slot -> run_with(Slot, Slots, Route, Caller, Target, Operation, Flags, Timeout)
+            end;
+        Unavailable ->
+            unavailable(Unavailable, Target, Operation, Flags, Timeout)
+    end.
+
+%% @doc The same in a process of its own, which sees the caller's contexts and namespaces; the result comes as
+%% `{py_response, Ref, Result}'.
+-spec cast(py_route:target(), py_protocol:operation(), non_neg_integer(), timeout()) -> reference().
+cast(Target, Operation, Flags, Timeout) ->
+    Ref = make_ref(),
+    Parent = self(),
+    Caller = py_env:caller(),
+    _ = spawn(fun() ->
+        ok = py_env:inherit(Caller),
+        Parent ! {py_response, Ref, run(Target, Operation, Flags, Timeout)}
+    end),
+    Ref.
+
+%% @doc The route of an operation; eval and exec need a namespace of the caller's.
+-spec prepare(py_route:target(), py_protocol:operation(), #caller{}) ->
+    #route{} | {down, atom()} | {gone, pid()} | {stale, #route{}}.
+prepare(Target, Operation, Caller) ->
+    case py_route:find(Target, Operation, Caller) of
+        Route = #route{env = 0} when element(1, Operation) =/= call, element(1, Target) =/= env ->
+            case py_env:ensure(Route) of
+                stale -> {stale, Route};
+                Ensured -> Ensured
+            end;
+        Found ->
+            Found
+    end.
+
+run_with(Slot, Slots, #route{tag = Tag}, #caller{id = Id}, _Target, _Operation, _Flags, 0) ->
+    ok = py_slots:cancel(Slots, Id, Tag, Slot),
+    {error, timeout};
+run_with(Slot, Slots, Route = #route{owner = Owner}, Caller, Target, Operation, Flags, Timeout) ->
+    Alias = monitor(process, Owner, [{alias, reply_demonitor}]),
+    case post(Slot, Slots, Route, Caller, Alias, Operation, {Flags, Timeout}) of
+        ok ->
+            receive
+                {py_reply, Alias, Payload} -> outcome(py_protocol:decode(Payload), Route);
+                {'DOWN', Alias, process, _, Reason} -> lost(Reason, Slot, Route)
+            after Timeout ->
+                expired(Alias, Route)
+            end;
+        closed ->
+            elsewhere(Route, Target, Operation, Flags, Timeout);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc Writes a request for which a slot is held. Unless the answer is `ok', the slot is given back and `Alias' is void.
+-spec post(py_slots:slot(), py_slots:ref(), #route{}, #caller{}, reference(), py_protocol:operation(),
+           {non_neg_integer(), timeout()}) -> ok | closed | {error, {too_large, pos_integer(), pos_integer()}}.
+post(Slot, Slots, Route = #route{tag = Tag}, #caller{id = Id}, Alias, Operation, {Flags, Timeout}) ->
+    Frame = py_protocol:request(Operation, Route, Alias, Slot, wire_timeout(Timeout), Flags),
+    case write(Route, Alias, Frame, Timeout) of
+        ok ->
+            py_slots:sent(Slots, Id, Tag, Slot);
+        Failed ->
+            true = demonitor(Alias, [flush]),
+            ok = py_slots:cancel(Slots, Id, Tag, Slot),
+            Failed
+    end.
+
+wire_timeout(infinity) -> 0;
+wire_timeout(Ms) -> Ms.
+
+write(#route{port = Port, owner = Owner}, _Alias, Frame, Timeout) when byte_size(Frame) =< ?PIECE_BYTES ->
+    command(Port, Owner, Frame, Timeout);
+write(#route{port = Port, owner = Owner}, Alias, Frame, Timeout) ->
+    case py_config:max_frame_bytes() of
+        Max when byte_size(Frame) > Max -> {error, {too_large, byte_size(Frame), Max}};
+        _ -> write_pieces(py_protocol:pieces(Alias, Frame), Port, Owner, Timeout)
+    end.
+
+write_pieces([], _Port, _Owner, _Timeout) ->
+    ok;
+write_pieces([Piece | Rest], Port, Owner, Timeout) ->
+    case command(Port, Owner, Piece, Timeout) of
+        ok -> write_pieces(Rest, Port, Owner, Timeout);
+        closed -> closed
+    end.
+
+command(Port, Owner, Data, Timeout) ->
+    try erlang:port_command(Port, Data, [nosuspend]) of
+        true -> ok;
+        false -> command_when_free(Port, Owner, Data, Timeout)
+    catch
+        error:badarg -> closed
+    end.
+
+%% The port does not keep up, or it is frozen as a whole (SIGSTOP), and then nobody could time out who is suspended
+%% here: py_port is told, and kills a port that gives no sign of life by then.
+command_when_free(Port, Owner, Data, Timeout) ->
+    ok = py_port:expect(Owner, Timeout),
+    try erlang:port_command(Port, Data) of
+        true -> ok
+    catch
+        error:badarg -> closed
+    end.
+
+%% @doc What the caller gets for a reply; errors are counted for the pool's statistics.
+-spec outcome(result(), #route{}) -> result().
+outcome({error, timeout} = Error, #route{pool = Pool}) ->
+    py_tables:count(Pool, timeouts),
+    Error;
+outcome({error, _} = Error, #route{pool = Pool}) ->
+    py_tables:count(Pool, errors),
+    Error;
+outcome(Result, _Route) ->
+    Result.
+
+%% @doc The port process died with the request in its hands.
+-spec lost(term(), py_slots:slot(), #route{}) -> {error, {context_died, term()}}.
+lost(Reason, Slot, Route = #route{ctx = Ctx, tag = Tag}) ->
+    ok = py_slots:cancel(py_slots:ref(), (py_env:caller())#caller.id, Tag, Slot),
+    ok = py_env:forget(Ctx),
+    Why = case Reason of
+        {shutdown, {port_died, Cause}} -> Cause;
+        _ -> stopped
+    end,
+    outcome({error, {context_died, Why}}, Route).
+
+%% @doc The deadline has passed. The slot stays Python's until it is really done; py_port sees to it that this ends.
+-spec expired(reference(), #route{}) -> result().
+expired(Alias, Route = #route{owner = Owner}) ->
+    receive
+        {py_reply, Alias, Payload} -> outcome(py_protocol:decode(Payload), Route)
+    after 0 ->
+        true = demonitor(Alias, [flush]),
+        ok = py_port:expect(Owner, 0),
+        outcome({error, timeout}, Route)
+    end.
+
+wait_for_slot(Route = #route{tag = Tag}, Caller = #caller{id = Id}, Target, Operation, Flags, Timeout) ->
+    Start = erlang:monotonic_time(millisecond),
+    case py_semaphore:wait(Id, Tag, Timeout) of
+        timeout ->
+            py_tables:count(Route#route.pool, errors),
+            py_semaphore:overloaded();
+        closed ->
+            elsewhere(Route, Target, Operation, Flags, left(Timeout, Start));
+        Slot ->
+            run_with(Slot, py_slots:ref(), Route, Caller, Target, Operation, Flags, left(Timeout, Start))
+    end.
+
+%% The context is gone and nothing was sent to it.
+elsewhere(#route{ctx = Ctx}, Target, Operation, Flags, Timeout) ->
+    ok = py_env:forget(Ctx),
+    unavailable({stale, Ctx}, Target, Operation, Flags, Timeout).
+
+unavailable({stale, #route{ctx = Ctx}}, Target, Operation, Flags, Timeout) ->
+    ok = py_env:forget(Ctx),
+    unavailable({stale, Ctx}, Target, Operation, Flags, Timeout);
+unavailable({gone, Ctx}, _Target, _Operation, _Flags, _Timeout) ->
+    {error, {context_died, py_context:why_dead(Ctx)}};
+unavailable({stale, Ctx}, {context, Ctx}, _Operation, _Flags, _Timeout) ->
+    {error, {context_died, py_context:why_dead(Ctx)}};
+unavailable({stale, Ctx}, {env, Ctx, _}, _Operation, _Flags, _Timeout) ->
+    {error, {context_died, py_context:why_dead(Ctx)}};
+unavailable(Unavailable, Target, Operation, Flags, Timeout) ->
+    Start = erlang:monotonic_time(millisecond),
+    case wait_for_pool(Unavailable, pool_of(Target, Operation), Timeout) of
+        ok -> run(Target, Operation, Flags, left(Timeout, Start));
+        {error, _} = Error -> Error
+    end.
+
+%% @doc Waits until the pool has a context, and another than the one that is known to be gone.
+-spec wait_for_pool({down, atom()} | {stale, pid()}, atom(), timeout()) -> ok | {error, term()}.
+wait_for_pool({down, Pool}, _, Timeout) ->
+    py_pool:await(Pool, none, Timeout);
+wait_for_pool({stale, Ctx}, Pool, Timeout) ->
+    py_pool:await(Pool, Ctx, Timeout).
+
+%% What was bound is forgotten by now.
+pool_of({pool, Pool}, _Operation) -> Pool;
+pool_of(routed, {call, M, F, _, _}) -> py_route:lookup_pool(M, F);
+pool_of(routed, _Operation) -> default.
+
+left(infinity, _Start) -> infinity;
+left(Timeout, Start) -> max(0, Timeout - (erlang:monotonic_time(millisecond) - Start)).

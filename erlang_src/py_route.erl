@@ -1,0 +1,108 @@
+%% @doc Where a request goes. Asks no process: the caller's memory (py_env), the registrations and the routes in ETS.
+-module(py_route).
+
+-include("py_route.hrl").
+
+-export([find/3, context/2, pool/2, lookup_pool/2, registration_key/2]).
+
+-export_type([target/0]).
+
+%% Routed by the rules; a pool; a context with the caller's namespace; a context with a given one (0: the shared one).
+-type target() :: routed | {pool, atom()} | {context, pid()} | {env, pid(), non_neg_integer()}.
+
+%% @doc `{down, Pool}': it has no context now.
+-spec find(target(), py_protocol:operation(), #caller{}) -> #route{} | {down, atom()} | {gone, pid()}.
+find(routed, Operation, Caller = #caller{bound = none}) ->
+    pool(routed_pool(Operation), Caller);
+find(routed, _Operation, #caller{bound = Route}) ->
+    Route;
+find({pool, Pool}, _Operation, Caller) ->
+    pool(Pool, Caller);
+find({context, Ctx}, _Operation, Caller) ->
+    case context(Ctx, Caller) of
+        gone -> {gone, Ctx};
+        Route -> Route
+    end;
+find({env, Ctx, Env}, _Operation, _Caller) ->
+    case py_tables:route(Ctx) of
+        gone -> {gone, Ctx};
+        Route -> Route#route{env = Env}
+    end.
+
+%% @doc The route to a context, with the caller's namespace there if it has one.
+-spec context(pid(), #caller{}) -> #route{} | gone.
+context(Ctx, #caller{envs = Envs}) ->
+    case Envs of
+        #{Ctx := Route} -> Route;
+        _ -> py_tables:route(Ctx)
+    end.
+
+%% @doc The context of a pool that the caller's requests go to.
+-spec pool(atom(), #caller{}) -> #route{} | {down, atom()}.
+pool(Pool, #caller{pools = Pools}) ->
+    case Pools of
+        #{Pool := Route} -> Route;
+        _ -> by_scheduler(Pool)
+    end.
+
+by_scheduler(Pool) ->
+    Scheduler = erlang:system_info(scheduler_id),
+    case ets:lookup(py_routes, {Pool, Scheduler}) of
+        [{_, Route, Size}] ->
+            case Size > erlang:system_info(schedulers) of
+                false -> Route;
+                true -> idle(Pool, Route, Scheduler, Size)
+            end;
+        [] ->
+            {down, Pool}
+    end.
+
+%% A pool with more contexts than there are schedulers is meant for requests that wait: the first that has nothing to
+%% do, beginning with the scheduler's own, which gets the request when all are busy.
+idle(Pool, Route, Scheduler, Size) ->
+    Slots = py_slots:ref(),
+    case py_slots:load(Slots, Route#route.tag) of
+        0 -> Route;
+        _ -> idle(Pool, Route, Slots, Scheduler rem Size + 1, Size, Size)
+    end.
+
+idle(_Pool, Own, _Slots, _Index, _Size, 0) ->
+    Own;
+idle(Pool, Own, Slots, Index, Size, Left) ->
+    case ets:lookup(py_routes, {Pool, {Index}}) of
+        [{_, Route}] ->
+            case py_slots:load(Slots, Route#route.tag) of
+                0 -> Route;
+                _ -> idle(Pool, Own, Slots, Index rem Size + 1, Size, Left - 1)
+            end;
+        [] ->
+            idle(Pool, Own, Slots, Index rem Size + 1, Size, Left - 1)
+    end.
+
+routed_pool({call, M, F, _, _}) ->
+    case py_slots:registrations(py_slots:ref()) of
+        0 -> default;
+        _ -> lookup_pool(M, F)
+    end;
+routed_pool(_EvalOrExec) ->
+    default.
+
+%% @doc The pool registered for `{M, F}', else for `M', else `default'.
+-spec lookup_pool(atom() | binary(), atom() | binary()) -> atom().
+lookup_pool(M, F) ->
+    case ets:lookup(py_registrations, registration_key(M, F)) of
+        [{_, Pool, _}] -> Pool;
+        [] ->
+            case ets:lookup(py_registrations, registration_key(M, '_')) of
+                [{_, Pool, _}] -> Pool;
+                [] -> default
+            end
+    end.
+
+%% @doc The same for an atom and a binary of the same text.
+-spec registration_key(atom() | binary(), atom() | binary()) -> {binary(), binary() | '_'}.
+registration_key(M, '_') -> {text(M), '_'};
+registration_key(M, F) -> {text(M), text(F)}.
+
+text(Name) when is_atom(Name) -> atom_to_binary(Name);
+text(Name) -> Name.

@@ -1,0 +1,18 @@
+%% Where a request goes: everything that a caller needs to write it to the port by itself.
+-record(route, {
+    ctx :: pid(),            % the context's Erlang process: its public name
+    port :: port(),          % written to by the caller
+    owner :: pid(),          % py_port: sends the reply, its death wakes the caller
+    id :: pos_integer(),     % the context's number inside the port process
+    tag :: pos_integer(),    % the context's number on this node (py_slots)
+    pool :: atom(),
+    env = 0 :: non_neg_integer()  % the caller's namespace in this context, 0 for none
+}).
+
+%% What a process remembers of its dealings with Python, in its process dictionary (py_env).
+-record(caller, {
+    id :: py_slots:id(),
+    bound = none :: none | #route{},             % bind_context/1
+    pools = #{} :: #{atom() => #route{}},        % per pool: bound, or where its namespace is
+    envs = #{} :: #{pid() => #route{}}           % per context: where it has a namespace
+}).

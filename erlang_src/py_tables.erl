@@ -1,0 +1,185 @@
+%% @doc Owns the ETS tables, so that they outlive the processes that write them, and gives their rows names.
+%%
+%% | table | row | written by |
+%% | py_routes | `{{Pool, SchedulerId}, Route, Size}', `{{Pool, {Index}}, Route}' | the pool |
+%% | py_contexts | `{CtxPid, Route}' | the pool |
+%% | py_pools | `{Pool, PoolPid, Info}' | the pool |
+%% | py_dead | `{CtxPid, Why}', `{{ring, N}, CtxPid}' | the pool |
+%% | py_handles | `{Ref, CtxPid, EnvId}' | the context |
+%% | py_registrations | `{{M, F}, Pool, AsRegistered}' | py_context_router |
+%% | py_tags | `{Tag, OwnerPid}' | py_semaphore |
+%% | py_counts | `{{Pool, errors or timeouts or restarts}, N}' | anybody |
+-module(py_tables).
+-behaviour(gen_server).
+
+-include("py_route.hrl").
+
+-export([start_link/0]).
+%% Contexts.
+-export([add_context/1, remove_context/2, route/1, why_dead/1]).
+%% Pools.
+-export([publish/2, unpublish/1, add_pool/2, set_pool_info/2, remove_pool/1, pool/1, pools/0, contexts/1]).
+%% Handles.
+-export([add_handle/3, remove_handle/1, handle/1]).
+%% Counts.
+-export([count/2, counted/2]).
+%% gen_server.
+-export([init/1, handle_call/3, handle_cast/2]).
+
+%% Why a context died is remembered for this many, for calls on a pid that is gone.
+-define(REMEMBERED, 1000).
+
+-spec start_link() -> gen_server:start_ret().
+start_link() ->
+    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+
+%% Contexts
+
+-spec add_context(#route{}) -> ok.
+add_context(Route = #route{ctx = Ctx}) ->
+    true = ets:insert(py_contexts, {Ctx, Route}),
+    ok.
+
+-spec remove_context(pid(), Why :: term()) -> ok.
+remove_context(Ctx, Why) ->
+    true = ets:delete(py_contexts, Ctx),
+    N = ets:update_counter(py_dead, next, {2, 1}, {next, 0}) rem ?REMEMBERED,
+    case ets:lookup(py_dead, {ring, N}) of
+        [{_, Forgotten}] -> ets:delete(py_dead, Forgotten);
+        [] -> true
+    end,
+    true = ets:insert(py_dead, [{Ctx, Why}, {{ring, N}, Ctx}]),
+    ok.
+
+%% @doc The route to a context, `gone' when there is none by this pid.
+-spec route(pid()) -> #route{} | gone.
+route(Ctx) ->
+    case ets:lookup(py_contexts, Ctx) of
+        [{_, Route}] -> Route;
+        [] -> gone
+    end.
+
+%% @doc What a context died of, `unknown' when it lives or that is forgotten.
+-spec why_dead(pid()) -> term() | unknown.
+why_dead(Ctx) ->
+    case ets:lookup(py_dead, Ctx) of
+        [{_, Why}] -> Why;
+        [] -> unknown
+    end.
+
+%% Pools
+
+%% @doc Makes these contexts the pool's, in the order of their indices: one per scheduler, and all of them by index.
+-spec publish(atom(), [#route{}]) -> ok.
+publish(Pool, []) ->
+    unpublish(Pool);
+publish(Pool, Routes) ->
+    Size = length(Routes),
+    Array = list_to_tuple(Routes),
+    Before = indices(Pool),
+    Rows = [{{Pool, Scheduler}, element((Scheduler - 1) rem Size + 1, Array), Size}
+            || Scheduler <- lists:seq(1, erlang:system_info(schedulers))],
+    true = ets:insert(py_routes, Rows ++ [{{Pool, {Index}}, Route} || {Index, Route} <- lists:zip(lists:seq(1, Size), Routes)]),
+    lists:foreach(fun(Index) -> Index > Size andalso ets:delete(py_routes, {Pool, {Index}}) end, Before).
+
+-spec unpublish(atom()) -> ok.
+unpublish(Pool) ->
+    lists:foreach(
+        fun(Scheduler) -> ets:delete(py_routes, {Pool, Scheduler}) end,
+        lists:seq(1, erlang:system_info(schedulers))),
+    lists:foreach(fun(Index) -> ets:delete(py_routes, {Pool, {Index}}) end, indices(Pool)).
+
+%% @doc The contexts that take requests now, by index.
+-spec contexts(atom()) -> [#route{}].
+contexts(Pool) ->
+    [Route || {_, Route} <- lists:sort(ets:match_object(py_routes, {{Pool, {'_'}}, '_'}))].
+
+indices(Pool) ->
+    [Index || [Index] <- ets:match(py_routes, {{Pool, {'$1'}}, '_'})].
+
+-spec add_pool(atom(), map()) -> ok.
+add_pool(Pool, Info) ->
+    true = ets:insert(py_pools, {Pool, self(), Info}),
+    _ = ets:insert_new(py_counts, [{{Pool, What}, 0} || What <- [errors, timeouts, restarts]]),
+    ok.
+
+-spec set_pool_info(atom(), map()) -> ok.
+set_pool_info(Pool, Info) ->
+    true = ets:update_element(py_pools, Pool, {3, Info}),
+    ok.
+
+-spec remove_pool(atom()) -> ok.
+remove_pool(Pool) ->
+    ok = unpublish(Pool),
+    true = ets:delete(py_pools, Pool),
+    _ = ets:match_delete(py_counts, {{Pool, '_'}, '_'}),
+    ok.
+
+-spec pool(atom()) -> {pid(), map()} | none.
+pool(Pool) ->
+    case ets:lookup(py_pools, Pool) of
+        [{_, Pid, Info}] -> {Pid, Info};
+        [] -> none
+    end.
+
+-spec pools() -> [{atom(), pid(), map()}].
+pools() ->
+    lists:sort(ets:tab2list(py_pools)).
+
+%% Handles
+
+-spec add_handle(reference(), pid(), non_neg_integer()) -> ok.
+add_handle(Ref, Ctx, Env) ->
+    true = ets:insert(py_handles, {Ref, Ctx, Env}),
+    ok.
+
+-spec remove_handle(reference()) -> ok.
+remove_handle(Ref) ->
+    true = ets:delete(py_handles, Ref),
+    ok.
+
+-spec handle(reference()) -> {pid(), non_neg_integer()} | gone.
+handle(Ref) ->
+    case ets:lookup(py_handles, Ref) of
+        [{_, Ctx, Env}] -> {Ctx, Env};
+        [] -> gone
+    end.
+
+%% Counts
+
+%% @doc Counts for a pool that exists: a row made here would outlive it.
+-spec count(atom(), errors | timeouts | restarts) -> ok.
+count(Pool, What) ->
+    try ets:update_counter(py_counts, {Pool, What}, 1) of
+        _ -> ok
+    catch
+        error:badarg -> ok
+    end.
+
+-spec counted(atom(), errors | timeouts | restarts) -> non_neg_integer().
+counted(Pool, What) ->
+    case ets:lookup(py_counts, {Pool, What}) of
+        [{_, N}] -> N;
+        [] -> 0
+    end.
+
+%% gen_server.
+
+-spec init([]) -> {ok, none}.
+init([]) ->
+    Readers = [named_table, public, {read_concurrency, true}],
+    lists:foreach(
+        fun(Table) -> Table = ets:new(Table, Readers) end,
+        [py_routes, py_contexts, py_pools, py_handles, py_registrations, py_tags]),
+    py_dead = ets:new(py_dead, [named_table, public]),
+    py_counts = ets:new(py_counts, [named_table, public, {write_concurrency, true}]),
+    ok = py_atoms:new(),
+    {ok, none}.
+
+-spec handle_call(term(), gen_server:from(), none) -> {reply, {error, bad_call}, none}.
+handle_call(_Request, _From, none) ->
+    {reply, {error, bad_call}, none}.
+
+-spec handle_cast(term(), none) -> {noreply, none}.
+handle_cast(_Message, none) ->
+    {noreply, none}.
