@@ -51,9 +51,8 @@ def application(template: pathlib.Path, modules: list[str], version: str) -> str
     found = re.search(r'\{\s*vsn\s*,\s*"([^"]*)"', text)
     if not found or found[1] != version:
         sys.exit(f"{template}: vsn must be \"{version}\", the version in meson.build")
-    text, count = re.subn(r"\{\s*modules\s*,\s*\[[^\]]*\]\s*\}", "{modules, [" + ", ".join(modules) + "]}", text)
-    if count != 1:
-        sys.exit(f"{template}: needs one {{modules, []}} to be filled in")
+    text = re.sub(r"\{\s*modules\s*,\s*\[[^\]]*\]\s*\},?", "", text)
+    text = text.replace(found[0], "{modules, [" + ", ".join(modules) + "]},\n    " + found[0], 1)
     return text
 
 
