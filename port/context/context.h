@@ -48,6 +48,8 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
   void wake() override { mailbox_.wake(); }
   /// Answers what waits, interrupts what runs, and ends the thread; `request` is the STOP_CONTEXT.
   [[nodiscard]] bool stop(Request request);
+  /// stop() was called: nothing more may be accepted.
+  bool stopping() const { return stopping_; }
   /// False: nothing is running.
   bool interrupt();
 
@@ -105,6 +107,8 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
   ContextCounters counters_;
   std::atomic<bool> executing_ = false;
   std::atomic<int> interrupters_ = 0;  ///< threads in deliver_interrupt, 0 or 1; the interpreter stays while there is one
+
+  bool stopping_ = false;  // Of the leader: whoever reads stdin.
 
   // The context's thread only.
   Interpreter* interpreter_ = nullptr;

@@ -58,7 +58,7 @@ void Contexts::dispatch_message(Frame frame, const Message& message, ContextId r
 
 void Contexts::deliver(Frame frame, const Message& message, ContextId reader, Batch& batch) {
   const auto context = find(message.context);
-  if (!context) {
+  if (!context || context->stopping()) {
     if (!message.alias.empty()) reply_no_context(message);
     return;
   }
@@ -101,16 +101,9 @@ void Contexts::take_piece(Frame frame, const Message& message, ContextId reader,
 }
 
 void Contexts::stop_context(Frame frame, const Message& message, ContextId reader, Batch& batch) {
-  std::shared_ptr<Context> context;
-  {
-    const std::scoped_lock lock(mu_);
-    const auto found = contexts_.find(message.context);
-    if (found != contexts_.end()) {
-      context = found->second;
-      contexts_.erase(found);
-    }
-  }
-  if (!context) return reply_no_context(message);
+  // It stays among the contexts, and watched, until its thread has really left it.
+  const auto context = find(message.context);
+  if (!context || context->stopping()) return reply_no_context(message);
   if (context->stop({std::move(frame), message, 0})) wake_later(context, batch);
   if (context->context() == reader) batch.own = true;
 }

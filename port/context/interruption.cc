@@ -43,12 +43,17 @@ bool Context::interrupt() {
 }
 
 bool Context::stop(Request request) {
+  stopping_ = true;
   answer_stopped(mailbox_.remove_if([](const Request& waiting) {
     return waiting.message.operation != Operation::kDropEnv && waiting.message.operation != Operation::kStopContext;
   }));
   {
     const std::scoped_lock lock(current_mu_);
-    if (current_.running) start_interrupter(Interruption::kStopped, now_ns());
+    if (current_.running) {
+      // From here on it is late, whatever its own deadline: interrupted again and again, and reported as stuck.
+      current_.deadline_ns = now_ns();
+      start_interrupter(Interruption::kStopped, current_.deadline_ns);
+    }
   }
   return accept(std::move(request));
 }
@@ -67,7 +72,8 @@ void Context::watch(std::int64_t now) {
   const std::scoped_lock lock(current_mu_);
   if (!current_.running || current_.deadline_ns == 0 || now < current_.deadline_ns) return;
   if (current_.interruption == Interruption::kNone || now - current_.interrupted_ns >= kInterruptAgainNs) {
-    start_interrupter(Interruption::kTimeout, now);
+    start_interrupter(
+        current_.interruption == Interruption::kStopped ? Interruption::kStopped : Interruption::kTimeout, now);
   }
   const std::int64_t grace_ms = services_.config.hard_timeout_grace_ms;
   if (grace_ms > 0 && !current_.stuck_reported && now >= current_.deadline_ns + grace_ms * kNsPerMs) {

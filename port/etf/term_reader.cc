@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include "etf/tags.h"
 
@@ -158,7 +159,7 @@ std::optional<double> TermReader::read_double() {
   if (!has(9) || byte(0) != kNewFloat) return std::nullopt;
   int used = 0;
   double value = 0;
-  if (ei_decode_double(ei_bytes(), &used, &value) != 0) return std::nullopt;
+  if (ei_decode_double(ei_bytes(), &used, &value) != 0 || !std::isfinite(value)) return std::nullopt;
   position_ += static_cast<std::size_t>(used);
   return value;
 }

@@ -66,6 +66,7 @@ class TermReader {
   /// SMALL_BIG_EXT or LARGE_BIG_EXT of any size.
   std::optional<BigInteger> read_big();
 
+  /// Always finite: Erlang has no other floats.
   std::optional<double> read_double();
 
   /// A whole binary (not a bitstring).

@@ -59,7 +59,8 @@ int audit(const char* event, PyObject* args, void* data) {
   if (event[0] != 'o' && event[0] != 's' && event[0] != 'c') return 0;
   const std::string_view name(event);
   if (contains(kReplacesTheProcess, name)) {
-    return refuse(event, "it would duplicate or replace the process that serves the pool; use subprocess");
+    return refuse(event, "it would duplicate or replace the process that serves the pool; use subprocess, or multiprocessing "
+                         "with the start method spawn");
   }
   if (*static_cast<const Sandbox*>(data) != Sandbox::kStrict) return 0;
   if (contains(kStrict, name)) return refuse(event, "sandbox => strict");

@@ -113,6 +113,8 @@ def clean() -> bool:
 
 
 redirect_output()
+# Worker contexts share a GIL: a computation in one of them may keep the others waiting for this long, not for 5 ms.
+sys.setswitchinterval(0.001)
 _library = os.path.dirname(os.__file__)
 _initial_path = list(sys.path)
 _initial_modules = frozenset(sys.modules)
