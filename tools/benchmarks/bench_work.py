@@ -1,0 +1,33 @@
+"""What tools/bench lets Python do. Run as a program it does `spin` beside another process, for comparison."""
+
+import sys
+import time
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def same(value: T) -> T:
+    """Gives back its argument."""
+    return value
+
+
+def spin(steps: int) -> int:
+    """Computes in plain Python for a time proportional to `steps`, touching nothing shared."""
+    total = 0
+    for step in range(steps):
+        total = (total * 31 + step) & 0xFFFF
+    return total
+
+
+def seconds(steps: int) -> float:
+    """How long `spin(steps)` takes."""
+    start = time.perf_counter()
+    spin(steps)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    # Starts on a line of input, so that two processes start together, and prints the seconds taken.
+    for line in sys.stdin:
+        print(seconds(int(line)), flush=True)
