@@ -2,6 +2,7 @@
 -module(py_config).
 
 -include_lib("kernel/include/logger.hrl").
+-include("py_protocol.hrl").
 
 -export([pools/0, default_pool/0, max_concurrent/0, context_mode/0, check/0]).
 -export([defaults/0, max_frame_bytes/0, executable/0, package_path/0]).
@@ -48,7 +49,7 @@ named(Key, {error, Reason}) -> {error, {bad_config, Key, Reason}}.
 check() ->
     warn_of_older_names([Key || Key <- [num_executors, num_workers, num_async_workers], get(Key, none) =/= none]),
     Checks = [{max_concurrent, max_concurrent(), fun is_positive/1},
-              {max_frame_bytes, max_frame_bytes(), fun is_positive/1},
+              {max_frame_bytes, max_frame_bytes(), fun(Bytes) -> is_integer(Bytes) andalso Bytes >= ?MIN_FRAME_BYTES end},
               {pools, get(pools, []), fun is_list/1}],
     case [{bad_config, Key, Value} || {Key, Value, IsGood} <- Checks, not IsGood(Value)] of
         [] -> ok;
@@ -61,8 +62,7 @@ warn_of_older_names([]) ->
     ok;
 warn_of_older_names(Keys) ->
     ?LOG_WARNING("erlang_python: ~p in the environment are older names: num_executors and num_workers are taken for "
-                 "default_pool_size, num_async_workers for io_pool_size", [Keys],
-                 #{domain => [erlang_python]}).
+                 "default_pool_size, num_async_workers for io_pool_size", [Keys]).
 
 -spec max_concurrent() -> pos_integer().
 max_concurrent() ->

@@ -62,7 +62,7 @@ sentence({start_failed, _} = Why) ->
 sentence({Type, Message}) when is_atom(Type), is_binary(Message); is_binary(Type), is_binary(Message) ->
     io_lib:format("Python raised ~ts: ~ts", [Type, printable(Message)]);
 sentence({Type, Message, Traceback}) when is_binary(Message), is_binary(Traceback) ->
-    io_lib:format("Python raised ~ts: ~ts~n~ts", [Type, printable(Message), printable(Traceback)]);
+    sentence({Type, Message});
 sentence(Other) ->
     io_lib:format("~tp", [Other]).
 

@@ -32,3 +32,6 @@
 
 %% One large value must not block the small ones behind it.
 -define(PIECE_BYTES, 1048576).
+
+%% The smallest that max_frame_bytes may be: a request up to this size is sent without asking for the limit.
+-define(MIN_FRAME_BYTES, 4096).

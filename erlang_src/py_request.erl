@@ -47,7 +47,8 @@ cast(Target, Operation, Flags, Timeout) ->
     #route{} | {down, atom()} | {gone, pid()} | {stale, #route{}}.
 prepare(Target, Operation, Caller) ->
     case py_route:find(Target, Operation, Caller) of
-        Route = #route{env = 0} when element(1, Operation) =/= call, element(1, Target) =/= env ->
+        Route = #route{env = 0} when element(1, Operation) =/= call,
+                                     not (is_tuple(Target) andalso element(1, Target) =:= env) ->
             case py_env:ensure(Route) of
                 stale -> {stale, Route};
                 Ensured -> Ensured
@@ -92,11 +93,12 @@ post(Slot, Slots, Route = #route{tag = Tag}, #caller{id = Id}, Alias, Operation,
 wire_timeout(infinity) -> 0;
 wire_timeout(Ms) -> Ms.
 
-write(#route{port = Port, owner = Owner}, _Alias, Frame, Timeout) when byte_size(Frame) =< ?PIECE_BYTES ->
+write(#route{port = Port, owner = Owner}, _Alias, Frame, Timeout) when byte_size(Frame) =< ?MIN_FRAME_BYTES ->
     command(Port, Owner, Frame, Timeout);
 write(#route{port = Port, owner = Owner}, Alias, Frame, Timeout) ->
     case py_config:max_frame_bytes() of
         Max when byte_size(Frame) > Max -> {error, {too_large, byte_size(Frame), Max}};
+        _ when byte_size(Frame) =< ?PIECE_BYTES -> command(Port, Owner, Frame, Timeout);
         _ -> write_pieces(py_protocol:pieces(Alias, Frame), Port, Owner, Timeout)
     end.
 

@@ -258,7 +258,7 @@ tolist_objects(_) ->
 %% Proves that strict refuses exactly what only str() could convert, and names the type.
 strict_refuses_by_name(_) ->
     Ctx = py:context(1),
-    Strict = fun(Name) -> py:call(Ctx, values, make, [Name], #{strict => true}) end,
+    Strict = fun(Name) -> py:call(Ctx, values, make, [atom_to_binary(Name)], #{strict => true}) end,
     ?assertEqual({error, {not_encodable, {type, <<"Plain">>}}}, bare_type(Strict(plain))),
     _ = [?assertMatch({N, {ok, _}}, {N, Strict(N)})
          || N <- [none, set, dataclass, namedtuple, datetime, date, decimal, uuid, enum, complex, path, array, bytearray,

@@ -125,8 +125,7 @@ error_then_next_call(_) ->
     ?assertEqual(0, py_semaphore:current()),
     ?assertEqual(Before, py_test:os_pid(default)).
 
-nest(_, 0) -> 1;
-nest(Shape, Levels) -> lists:foldl(fun(_, Inner) -> wrap(Shape, Inner) end, 1, lists:seq(1, Levels)).
+nest(Shape, Levels) -> lists:foldl(fun(_, Inner) -> wrap(Shape, Inner) end, <<"leaf">>, lists:seq(1, Levels)).
 
 wrap(list, Inner) -> [Inner];
 wrap(tuple, Inner) -> {Inner};

@@ -131,8 +131,8 @@ def make(name):
 
 
 def nested(shape, levels):
-    """`levels` containers around a number, made without recursion."""
-    value = 1
+    """`levels` containers around a text, made without recursion."""
+    value = "leaf"
     for _ in range(levels):
         if shape == "list":
             value = [value]
@@ -144,7 +144,7 @@ def nested(shape, levels):
 
 
 def levels_of(value):
-    """How many containers are around the innermost number."""
+    """How many containers are around the innermost value."""
     count = 0
     while isinstance(value, (list, tuple, dict)):
         value = next(iter(value.values())) if isinstance(value, dict) else value[0]
