@@ -35,7 +35,7 @@ await(Pool) ->
         {ok, _} -> ok;
         {error, Reason} ->
             ?LOG_ERROR("pool ~ts does not start: ~ts", [Pool, py_error:format_error(Reason)],
-                       #{domain => [erlang_python], pool => Pool})
+                       #{pool => Pool})
     end.
 
 -spec stop(term()) -> ok.

@@ -100,8 +100,8 @@ done({ok, _}) -> ok;
 done({error, _} = Error) -> Error.
 
 %% @doc Every pool: `size', `mode', `isolation', `in_flight' (requests that hold a slot for it), `queued' (those of them
-%% that wait for their context), `calls', `errors', `timeouts', `restarts', `rss' (bytes, of all its port processes),
-%% `os_pids', `contexts' (pids).
+%% that wait for their context), `envs' (namespaces of Erlang processes), `calls', `errors', `timeouts', `restarts',
+%% `rss' (bytes, of all its port processes), `os_pid' (of the first), `os_pids', `contexts' (pids).
 -spec stats() -> #{atom() => map()}.
 stats() ->
     maps:from_list([{Pool, pool_stats(Pool, Pid, Info)} || {Pool, Pid, Info} <- py_tables:pools()]).
@@ -117,7 +117,8 @@ pool_stats(Pool, Pid, #{size := Size, mode := Mode, isolation := Isolation}) ->
       isolation => Isolation,
       contexts => [Ctx || #route{ctx = Ctx} <- lists:keysort(#route.id, Routes)],
       in_flight => lists:sum([py_slots:in_flight(Slots, Tag) || #route{tag = Tag} <- Routes]),
-      queued => lists:sum([maps:get(queued, Stats, 0) || Stats <- Ports]),
+      queued => lists:sum([N || #{contexts := Contexts} <- Ports, #{queued := N} <- maps:values(Contexts)]),
+      envs => lists:sum([N || #{contexts := Contexts} <- Ports, #{envs := N} <- maps:values(Contexts)]),
       calls => Calls,
       errors => py_tables:counted(Pool, errors),
       timeouts => py_tables:counted(Pool, timeouts),

@@ -1,6 +1,7 @@
 %% @doc What Python, C code and children write to standard output and error: log lines with the pool and the context.
 %%
 %% A process of its own, because log handlers run in the process that logs, and a slow one must not hold up replies.
+%% No event of the application has a `domain': the default handler shows those of OTP and those without one.
 -module(py_output).
 -behaviour(gen_server).
 
@@ -45,20 +46,20 @@ handle_call(_Request, _From, none) ->
 
 -spec handle_cast(term(), none) -> {noreply, none}.
 handle_cast({line, Pool, Ctx, Fd, Line}, none) ->
-    Meta = #{domain => [erlang_python, python], pool => Pool, context => Ctx, fd => Fd},
+    Meta = #{pool => Pool, context => Ctx, fd => Fd},
     ?LOG(level(Fd), "python ~ts~ts: ~ts", [Pool, context(Ctx), py_error:printable(Line)], Meta),
     {noreply, none};
 handle_cast({dropped, Pool, Count}, none) ->
     ?LOG_WARNING("python ~ts: ~b lines of output dropped, the pool writes too many", [Pool, Count],
-                 #{domain => [erlang_python, python], pool => Pool}),
+                 #{pool => Pool}),
     {noreply, none};
 handle_cast({memory_limit, Pool, Resident, Limit}, none) ->
     ?LOG_ERROR("pool ~ts is killed: resident memory ~ts above memory_limit ~ts (pool option memory_limit)",
-               [Pool, py_error:bytes(Resident), py_error:bytes(Limit)], #{domain => [erlang_python], pool => Pool}),
+               [Pool, py_error:bytes(Resident), py_error:bytes(Limit)], #{pool => Pool}),
     {noreply, none};
 handle_cast({refused, Pool, Reason}, none) ->
     ?LOG_ERROR("the port process of pool ~ts refused a frame: ~ts", [Pool, py_error:printable(Reason)],
-               #{domain => [erlang_python], pool => Pool}),
+               #{pool => Pool}),
     {noreply, none}.
 
 level(1) -> notice;

@@ -185,7 +185,7 @@ port({died, Why, Lines}, _Id, #unit{owner = Owner, info = Info}, State = #state{
     State;
 port(recycle, Id, #unit{owner = Owner, indices = Indices}, State = #state{units = Units, pool = Pool}) ->
     ?LOG_NOTICE("pool ~ts: the port process has served its max_requests and is replaced", [Pool],
-                #{domain => [erlang_python], pool => Pool}),
+                #{pool => Pool}),
     Next = lists:max(maps:keys(Units)) + 1,
     %% The old unit serves on until the new one is up.
     start_unit(Next, State#state{units = Units#{Next => #unit{indices = Indices, replaced = Owner}, Id := maps:get(Id, Units)}}).
@@ -375,7 +375,7 @@ log_death(_Pool, _Owner, _OsPid, stopped, _Lines) ->
     ok;
 log_death(Pool, _Owner, OsPid, Why, Lines) ->
     ?LOG_ERROR("pool ~ts: port process ~p died: ~ts~ts", [Pool, OsPid, py_error:format_why(Why), last_lines(Lines)],
-               #{domain => [erlang_python], pool => Pool, why => Why}).
+               #{pool => Pool, why => Why}).
 
 last_lines([]) -> "";
 last_lines(Lines) -> ["; it wrote last:" | [["\n  ", py_error:printable(Line)] || Line <- Lines]].
@@ -384,7 +384,7 @@ log_restart(_Pool, _Why, 0) ->
     ok;
 log_restart(Pool, Why, Delay) ->
     ?LOG_WARNING("pool ~ts is down (~ts) and starts again in ~b ms", [Pool, py_error:format_why(Why), Delay],
-                 #{domain => [erlang_python], pool => Pool, why => Why}).
+                 #{pool => Pool, why => Why}).
 
 put_unit(Id, Unit, State = #state{units = Units}) ->
     State#state{units = Units#{Id => Unit}}.

@@ -205,7 +205,7 @@ log_death(stopped, _Lines) ->
 log_death(Why, Lines) ->
     ?LOG_ERROR("pool ~ts: a port process died: ~ts~ts",
                [?POOL, py_error:format_why(Why), [["\n  ", py_error:printable(Line)] || Line <- Lines]],
-               #{domain => [erlang_python], pool => ?POOL, why => Why}).
+               #{pool => ?POOL, why => Why}).
 
 ready(starting) -> #{};
 ready(Info) -> Info.
