@@ -19,6 +19,12 @@ CALL_PYTHON = """
 """
 
 
+def library_path() -> str:
+    """The Erlang library path of this machine, absolute."""
+    command = ["erl", "-noinput", "-eval", 'io:format("~ts", [code:lib_dir()]), halt().']
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+
+
 class PackagingCase(unittest.TestCase):
     """Each test gets an empty folder, and an environment that knows nothing of this source tree."""
 
@@ -26,10 +32,8 @@ class PackagingCase(unittest.TestCase):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="erlang_python_"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         (self.folder / "home").mkdir()
-        # Nothing here needs a network: a package index that is asked for is an error.
         self.environment = os.environ | {
             "HOME": str(self.folder / "home"),
-            "REBAR_OFFLINE": "1",
             "GIT_CONFIG_GLOBAL": os.devnull,
             "ERL_CRASH_DUMP_SECONDS": "0",
         }

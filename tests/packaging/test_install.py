@@ -2,15 +2,8 @@
 
 import pathlib
 import shutil
-import subprocess
 
-from packaging_case import BUILD, PackagingCase
-
-
-def library_path() -> str:
-    """The Erlang library path of this machine, absolute."""
-    command = ["erl", "-noinput", "-eval", 'io:format("~ts", [code:lib_dir()]), halt().']
-    return subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
+from packaging_case import BUILD, CALL_PYTHON, PackagingCase, library_path
 
 
 class Install(PackagingCase):
@@ -44,8 +37,17 @@ class Install(PackagingCase):
         target = self.folder / "unpacked"
         target.mkdir()
         self.run_command("tar", "-xzf", self.folder / "demo.tar.gz", cwd=target)
-        boot = target / "releases" / "1" / "start"
-        printed = self.call_python("-boot", boot, "-boot_var", "RELEASE", target)
+        # The release brings its own runtime system, so nothing of this machine's Erlang is used.
+        [erts] = target.glob("erts-*")
+        printed = self.run_command(
+            erts / "bin" / "erlexec",
+            *("-noinput", "-boot", target / "releases" / "1" / "start", "-eval", CALL_PYTHON),
+            cwd=target,
+            ROOTDIR=str(target),
+            BINDIR=str(erts / "bin"),
+            EMU="beam",
+            PROGNAME="erl",
+        )
         self.assertIn(f"called from {target}/lib/erlang_python-{version}", printed)
 
     def make_release(self, version: str) -> str:
@@ -59,7 +61,7 @@ class Install(PackagingCase):
             {{erlang_python, "{version}"}} = lists:keyfind(erlang_python, 1, Applications),
             Release = {{release, {{"demo", "1"}}, {{erts, erlang:system_info(version)}}, Applications}},
             ok = file:write_file("demo.rel", io_lib:format("~p.~n", [Release])),
-            ok = systools:make_script("demo", [{{variables, [{{"RELEASE", code:lib_dir(erlang_python) ++ "/../.."}}]}}]),
-            ok = systools:make_tar("demo", []),
+            ok = systools:make_script("demo", []),
+            ok = systools:make_tar("demo", [{{erts, code:root_dir()}}]),
             halt().
         """

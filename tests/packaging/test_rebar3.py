@@ -2,7 +2,7 @@
 
 import shutil
 
-from packaging_case import PackagingCase
+from packaging_case import PackagingCase, library_path
 
 REBAR_CONFIG = """
 {{erl_opts, [debug_info]}}.
@@ -59,15 +59,13 @@ class Rebar3(PackagingCase):
         self.run_command("tar", "-xzf", archive, cwd=target)
         shutil.rmtree(self.project)
         shutil.rmtree(sources)
-        printed = self.call_python("-boot", target / "releases/1/start", "-boot_var", "ERTS_LIB_DIR", self.erlang_root())
+        boot = target / "releases" / "1" / "start"
+        printed = self.call_python("-boot", boot, "-boot_var", "ERTS_LIB_DIR", library_path())
         self.assertIn(f"called from {target}/lib/erlang_python-", printed)
 
     def test_checkout(self) -> None:
         """Proves that a folder in _checkouts is compiled with its port program, and runs."""
-        self.make_project("")
+        self.make_project("erlang_python")
         self.copy_sources(self.project / "_checkouts" / "erlang_python")
         self.run_command("rebar3", "compile", cwd=self.project)
         self.call_python("-pa", *self.ebins("lib", "checkouts"))
-
-    def erlang_root(self) -> str:
-        return self.run_command("erl", "-noinput", "-eval", 'io:format("~ts", [code:lib_dir()]), halt().', cwd=self.folder)
