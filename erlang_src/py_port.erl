@@ -206,7 +206,7 @@ frame({?OP_REPLY_PIECE, Alias}, Used, Frame, State = #state{pieces = Pieces}) ->
     loop(State#state{pieces = Pieces#{Alias => [Piece | Before]}});
 frame({?OP_OUTPUT, Fd, Ctx, Line}, _, _, State = #state{pool = Pool, lines = Lines}) ->
     py_output:line(Pool, Ctx, Fd, Line),
-    loop(State#state{lines = lists:sublist([Line | Lines], ?LAST_LINES)});
+    loop(State#state{lines = last_lines(Line, Lines)});
 frame({?OP_OUTPUT_DROPPED, Count}, _, _, State = #state{pool = Pool}) ->
     py_output:dropped(Pool, Count),
     loop(State);
@@ -312,7 +312,7 @@ drain(State = #state{port = Port, lines = Lines, pool = Pool}) ->
             case binary_to_term(Frame, [used]) of
                 {{?OP_OUTPUT, Fd, Ctx, Line}, _} ->
                     py_output:line(Pool, Ctx, Fd, Line),
-                    drain(State#state{lines = lists:sublist([Line | Lines], ?LAST_LINES)});
+                    drain(State#state{lines = last_lines(Line, Lines)});
                 {{?OP_FATAL, Reason}, _} ->
                     drain(State#state{cause = {start_failed, Reason}});
                 {{?OP_MEMORY_LIMIT, _, _}, _} ->
@@ -322,6 +322,13 @@ drain(State = #state{port = Port, lines = Lines, pool = Pool}) ->
             end
     after 0 ->
         State
+    end.
+
+%% Tracebacks and the like have empty lines that tell nothing.
+last_lines(Line, Lines) ->
+    case re:run(Line, "^\\s*$") of
+        {match, _} -> Lines;
+        nomatch -> lists:sublist([Line | Lines], ?LAST_LINES)
     end.
 
 -spec died(why(), #state{}) -> no_return().

@@ -15,6 +15,7 @@
 #include "python/start.h"
 #include "runtime/crash_handler.h"
 #include "runtime/port_loop.h"
+#include "runtime/stdin_keeper.h"
 #include "runtime/stdio_claim.h"
 
 namespace erlang_python {
@@ -110,6 +111,7 @@ int main(int argc, char** argv) {
     [[maybe_unused]] const ssize_t n = write(STDERR_FILENO, kHint, sizeof kHint - 1);
     return 2;
   }
+  keep_stdin_past_death();
   lead_process_group();
   auto stdio = claim_stdio();
   if (!stdio) return 1;
