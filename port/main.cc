@@ -10,6 +10,10 @@
 #include <mutex>
 #include <string>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include "context/contexts.h"
 #include "erlang_python_config.h"
 #include "python/start.h"
@@ -25,6 +29,17 @@ int kill_group(const char* text) {
   const long group = std::strtol(text, nullptr, 10);
   if (group <= 1) return 2;
   return kill(static_cast<pid_t>(-group), SIGKILL) == 0 ? 0 : 1;
+}
+
+/// Values of some megabytes come and go with every call; without this each would have all its pages taken from the
+/// kernel and given back (measured: 4 MB echoes took four times as long).
+void keep_freed_memory() {
+#if defined(__GLIBC__)
+  constexpr int kMmapThresholdBytes = 8 * 1024 * 1024;
+  constexpr int kTrimThresholdBytes = 32 * 1024 * 1024;
+  mallopt(M_MMAP_THRESHOLD, kMmapThresholdBytes);
+  mallopt(M_TRIM_THRESHOLD, kTrimThresholdBytes);
+#endif
 }
 
 /// Tells Erlang why the port cannot start and leaves.
@@ -113,6 +128,7 @@ int main(int argc, char** argv) {
   }
   keep_stdin_past_death();
   lead_process_group();
+  keep_freed_memory();
   auto stdio = claim_stdio();
   if (!stdio) return 1;
   serve(std::move(*stdio));

@@ -140,6 +140,14 @@ void Context::lead() {
   std::int64_t waiting_since = 0;
   bool spinning = false;
   for (;;) {
+    if (!mailbox_.empty()) {
+      // Left here by the reader before, between this context's last look at its mailbox and its taking the lead: it
+      // was awake, so nobody wakes it.
+      leadership.begin_running(id_);
+      services_.ticker.ensure_armed();
+      services_.census.leave();
+      return;
+    }
     batch_.clear();
     services_.reader.read_once(services_.dispatcher, id_, batch_);
     if (batch_.any) {

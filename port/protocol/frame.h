@@ -1,9 +1,12 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 
 #include "etf/term_reader.h"
 
@@ -31,7 +34,7 @@ inline void write_be32(std::uint8_t* p, std::size_t value) {
 class Frame {
  public:
   Frame() = default;
-  explicit Frame(std::size_t size) : data_(std::make_unique_for_overwrite<std::uint8_t[]>(size)), size_(size) {}
+  explicit Frame(std::size_t size) { resize(size); }
   static Frame copy_of(Bytes bytes) {
     Frame frame(bytes.size());
     if (!bytes.empty()) std::memcpy(frame.data_.get(), bytes.data(), bytes.size());
@@ -42,9 +45,33 @@ class Frame {
   std::size_t size() const { return size_; }
   Bytes bytes() const { return {data_.get(), size_}; }
 
+  void append(Bytes bytes) {
+    const std::size_t end = size_;
+    resize(size_ + bytes.size());
+    if (!bytes.empty()) std::memcpy(data_.get() + end, bytes.data(), bytes.size());
+  }
+
  private:
-  std::unique_ptr<std::uint8_t[]> data_;
+  struct Free {
+    void operator()(std::uint8_t* bytes) const { std::free(bytes); }
+  };
+
+  // malloc'd, so that realloc can grow a large frame by moving pages instead of bytes; and not cleared.
+  void resize(std::size_t size) {
+    if (size > capacity_) {
+      const std::size_t capacity = capacity_ == 0 ? size : std::max(size, 2 * capacity_);
+      auto* grown = static_cast<std::uint8_t*>(std::realloc(data_.get(), capacity));
+      if (grown == nullptr) throw std::bad_alloc();
+      static_cast<void>(data_.release());
+      data_.reset(grown);
+      capacity_ = capacity;
+    }
+    size_ = size;
+  }
+
+  std::unique_ptr<std::uint8_t[], Free> data_;
   std::size_t size_ = 0;
+  std::size_t capacity_ = 0;
 };
 
 }  // namespace erlang_python

@@ -1,6 +1,6 @@
 #include "protocol/piece_assembler.h"
 
-#include <cstring>
+#include <utility>
 
 namespace erlang_python {
 namespace {
@@ -15,24 +15,22 @@ PieceAssembler::Outcome PieceAssembler::add(Bytes alias, Bytes piece, std::int64
   Value& value = values_[key_of(alias)];
   value.touched_ns = now_ns;
   if (value.refused) return Outcome::kKept;
-  if (value.bytes.size() + piece.size() > max_bytes_) {
+  if (value.joined.size() + piece.size() > max_bytes_) {
     value.refused = true;
-    value.bytes = {};
+    value.joined = {};
     return Outcome::kTooLarge;
   }
-  value.bytes.insert(value.bytes.end(), piece.begin(), piece.end());
+  value.joined.append(piece);
   return Outcome::kKept;
 }
 
 std::optional<Frame> PieceAssembler::finish(Bytes alias, Bytes last_piece) {
   auto node = values_.extract(key_of(alias));
   if (node.empty()) return Frame::copy_of(last_piece);
-  const Value& value = node.mapped();
+  Value& value = node.mapped();
   if (value.refused) return std::nullopt;
-  Frame frame(value.bytes.size() + last_piece.size());
-  if (!value.bytes.empty()) std::memcpy(frame.data(), value.bytes.data(), value.bytes.size());
-  if (!last_piece.empty()) std::memcpy(frame.data() + value.bytes.size(), last_piece.data(), last_piece.size());
-  return frame;
+  value.joined.append(last_piece);
+  return std::move(value.joined);
 }
 
 void PieceAssembler::forget_abandoned(std::int64_t now_ns) {

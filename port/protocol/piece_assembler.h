@@ -5,7 +5,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "etf/term_reader.h"
 #include "protocol/frame.h"
@@ -32,7 +31,7 @@ class PieceAssembler {
 
  private:
   struct Value {
-    std::vector<std::uint8_t> bytes;
+    Frame joined;
     bool refused = false;
     std::int64_t touched_ns = 0;
   };
