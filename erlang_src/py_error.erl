@@ -63,6 +63,9 @@ sentence({Type, Message}) when is_atom(Type), is_binary(Message); is_binary(Type
     io_lib:format("Python raised ~ts: ~ts", [Type, printable(Message)]);
 sentence({Type, Message, Traceback}) when is_binary(Message), is_binary(Traceback) ->
     sentence({Type, Message});
+%% The port program's own words, on why it does not start.
+sentence(Text) when is_binary(Text) ->
+    printable(Text);
 sentence(Other) ->
     io_lib:format("~tp", [Other]).
 

@@ -25,6 +25,11 @@ bool contains(const List& list, std::string_view event) {
   return false;
 }
 
+/// A descriptor that is open already, such as those behind sys.stdout when Python starts.
+bool wraps_descriptor(PyObject* args) {
+  return PyTuple_Check(args) && PyTuple_GET_SIZE(args) > 0 && PyLong_Check(PyTuple_GET_ITEM(args, 0));
+}
+
 bool opens_for_writing(PyObject* args) {
   if (!PyTuple_Check(args) || PyTuple_GET_SIZE(args) < 2) return false;
   PyObject* mode = PyTuple_GET_ITEM(args, 1);
@@ -64,7 +69,7 @@ int audit(const char* event, PyObject* args, void* data) {
   }
   if (*static_cast<const Sandbox*>(data) != Sandbox::kStrict) return 0;
   if (contains(kStrict, name)) return refuse(event, "sandbox => strict");
-  if (name == "open" && (opens_for_writing(args) || os_open_for_writing(args))) {
+  if (name == "open" && !wraps_descriptor(args) && (opens_for_writing(args) || os_open_for_writing(args))) {
     return refuse("opening a file for writing", "sandbox => strict");
   }
   return 0;
