@@ -25,7 +25,7 @@ call(A, B, C, D, E) ->
 
 -spec cast(py_args:name(), py_args:name(), [term()]) -> reference().
 cast(M, F, Args) ->
-    py_request:cast(routed, py_args:operation(M, F, Args), 0, ?TIMEOUT).
+    py_caster:cast(routed, py_args:operation(M, F, Args), 0, ?TIMEOUT).
 
 -spec cast(term(), term(), term(), term()) -> reference().
 cast(A, B, C, D) ->
@@ -39,7 +39,7 @@ run({Target, Operation, Flags, Timeout}) ->
     py_request:run(Target, Operation, Flags, Timeout).
 
 spawned({Target, Operation, Flags, Timeout}) ->
-    py_request:cast(Target, Operation, Flags, Timeout).
+    py_caster:cast(Target, Operation, Flags, Timeout).
 
 %% A context is known by its pid, keyword arguments by being a map; what is left names a pool.
 -spec request(term(), term(), term(), term()) -> request().

@@ -4,7 +4,7 @@
 
 -include("py_route.hrl").
 
--export([caller/0, inherit/1, ensure/1, forget/1, bind/1, bind/2, unbind/0, unbind/1, local/1]).
+-export([caller/0, ensure/1, forget/1, without/2, bind/1, bind/2, unbind/0, unbind/1, local/1]).
 
 -define(KEY, '$py_caller').
 
@@ -19,12 +19,6 @@ caller() ->
         Caller ->
             Caller
     end.
-
-%% @doc The calling process works for another: it sees that one's contexts and namespaces.
--spec inherit(#caller{}) -> ok.
-inherit(Caller) ->
-    put(?KEY, Caller#caller{id = py_slots:self_id()}),
-    ok.
 
 %% @doc The route with the caller's own namespace in it, which is made if this is the first time; `stale' when the
 %% context is gone.
@@ -57,15 +51,19 @@ replace(Other, _Route) -> Other.
 %% @doc The context is dead: nothing is routed to it again.
 -spec forget(pid()) -> ok.
 forget(Ctx) ->
-    Caller = #caller{bound = Bound, pools = Pools, envs = Envs} = caller(),
-    put(?KEY, Caller#caller{
+    put(?KEY, without(Ctx, caller())),
+    ok.
+
+%% @doc A process's memory without this context.
+-spec without(pid(), #caller{}) -> #caller{}.
+without(Ctx, Caller = #caller{bound = Bound, pools = Pools, envs = Envs}) ->
+    Caller#caller{
         bound = case Bound of
             #route{ctx = Ctx} -> none;
             _ -> Bound
         end,
         pools = maps:filter(fun(_, #route{ctx = Other}) -> Other =/= Ctx end, Pools),
-        envs = maps:remove(Ctx, Envs)}),
-    ok.
+        envs = maps:remove(Ctx, Envs)}.
 
 %% @doc Every routed request of the calling process goes to this context.
 -spec bind(pid()) -> ok | {error, {context_died, term()}}.

@@ -5,9 +5,9 @@
 -include("py_protocol.hrl").
 -include("py_route.hrl").
 
--export([run/4, cast/4]).
-%% Several at once (py_parallel).
--export([post/7, outcome/2, lost/3, expired/2, wait_for_pool/3, prepare/3]).
+-export([run/4]).
+%% Several at once (py_pipeline).
+-export([post/7, outcome/2, lost/4, expired/2]).
 
 -type result() :: ok | {ok, term()} | {error, term()}.
 -export_type([result/0]).
@@ -29,22 +29,7 @@ run(Target, Operation, Flags, Timeout) ->
             unavailable(Unavailable, Target, Operation, Flags, Timeout)
     end.
 
-%% @doc The same in a process of its own, which sees the caller's contexts and namespaces; the result comes as
-%% `{py_response, Ref, Result}'.
--spec cast(py_route:target(), py_protocol:operation(), non_neg_integer(), timeout()) -> reference().
-cast(Target, Operation, Flags, Timeout) ->
-    Ref = make_ref(),
-    Parent = self(),
-    Caller = py_env:caller(),
-    _ = spawn(fun() ->
-        ok = py_env:inherit(Caller),
-        Parent ! {py_response, Ref, run(Target, Operation, Flags, Timeout)}
-    end),
-    Ref.
-
-%% @doc The route of an operation; eval and exec need a namespace of the caller's.
--spec prepare(py_route:target(), py_protocol:operation(), #caller{}) ->
-    #route{} | {down, atom()} | {gone, pid()} | {stale, #route{}}.
+%% The route of an operation; eval and exec need a namespace of the caller's.
 prepare(Target, Operation, Caller) ->
     case py_route:find(Target, Operation, Caller) of
         Route = #route{env = 0} when element(1, Operation) =/= call,
@@ -66,7 +51,9 @@ run_with(Slot, Slots, Route = #route{owner = Owner}, Caller, Target, Operation, 
         ok ->
             receive
                 {py_reply, Alias, Payload} -> outcome(py_protocol:decode(Payload), Route);
-                {'DOWN', Alias, process, _, Reason} -> lost(Reason, Slot, Route)
+                {'DOWN', Alias, process, _, Reason} ->
+                    ok = py_env:forget(Route#route.ctx),
+                    lost(Reason, Slot, Route, Caller)
             after Timeout ->
                 expired(Alias, Route)
             end;
@@ -140,15 +127,10 @@ outcome(Result, _Route) ->
     Result.
 
 %% @doc The port process died with the request in its hands.
--spec lost(term(), py_slots:slot(), #route{}) -> {error, {context_died, term()}}.
-lost(Reason, Slot, Route = #route{ctx = Ctx, tag = Tag}) ->
-    ok = py_slots:cancel(py_slots:ref(), (py_env:caller())#caller.id, Tag, Slot),
-    ok = py_env:forget(Ctx),
-    Why = case Reason of
-        {shutdown, {port_died, Cause}} -> Cause;
-        _ -> stopped
-    end,
-    outcome({error, {context_died, Why}}, Route).
+-spec lost(term(), py_slots:slot(), #route{}, #caller{}) -> {error, {context_died, term()}}.
+lost(Reason, Slot, Route = #route{tag = Tag}, #caller{id = Id}) ->
+    ok = py_slots:cancel(py_slots:ref(), Id, Tag, Slot),
+    outcome({error, {context_died, py_port:why(Reason)}}, Route).
 
 %% @doc The deadline has passed. The slot stays Python's until it is really done; py_port sees to it that this ends.
 -spec expired(reference(), #route{}) -> result().
@@ -194,8 +176,7 @@ unavailable(Unavailable, Target, Operation, Flags, Timeout) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc Waits until the pool has a context, and another than the one that is known to be gone.
--spec wait_for_pool({down, atom()} | {stale, pid()}, atom(), timeout()) -> ok | {error, term()}.
+%% Waits until the pool has a context, and another than the one that is known to be gone.
 wait_for_pool({down, Pool}, _, Timeout) ->
     py_pool:await(Pool, none, Timeout);
 wait_for_pool({stale, Ctx}, Pool, Timeout) ->

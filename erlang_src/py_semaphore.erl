@@ -8,7 +8,7 @@
 %% API.
 -export([max_concurrent/0, current/0, set_max_concurrent/1, acquire/1, release/0]).
 %% For requests.
--export([wait/3, freed/1, overloaded/0]).
+-export([wait/3, queue/2, give_up/1, freed/1, overloaded/0]).
 %% For pools.
 -export([open_tags/2, close_tag/1]).
 -export([start_link/1]).
@@ -77,33 +77,46 @@ release() ->
 %% @doc Queues for a slot. `closed': the context takes no more requests.
 -spec wait(py_slots:id(), py_slots:tag(), timeout()) -> py_slots:slot() | closed | timeout.
 wait(Id, Tag, Timeout) ->
-    Alias = monitor(process, ?MODULE, [{alias, reply_demonitor}]),
-    ?MODULE ! {wait, Alias, #waiter{pid = self(), id = Id, tag = Tag}},
+    Alias = queue(Id, Tag),
     receive
         {Alias, Answer} -> Answer;
         {'DOWN', Alias, process, _, _} -> semaphore_died(Id, Tag, Timeout)
     after Timeout ->
-        %% A slot may be on its way: exactly one of the two answers comes. With a timeout of 0 too, so that slots of
-        %% the dead are found.
-        ?MODULE ! {give_up, Alias},
-        receive
-            {Alias, gave_up} -> timeout;
-            {Alias, Answer} -> Answer;
-            {'DOWN', Alias, process, _, _} -> timeout
-        end
+        give_up(Alias)
     end.
 
 %% It restarts at once and reads the entries as they are. The time waited so far is not counted: this ends a bug.
 semaphore_died(Id, Tag, Timeout) ->
     receive after 10 -> wait(Id, Tag, Timeout) end.
 
+%% @doc Queues for a slot without waiting: `{Alias, Slot | closed}' comes, or `DOWN'.
+-spec queue(py_slots:id(), py_slots:tag()) -> reference().
+queue(Id, Tag) ->
+    Alias = monitor(process, ?MODULE, [{alias, reply_demonitor}]),
+    ok = tell({wait, Alias, #waiter{pid = self(), id = Id, tag = Tag}}),
+    Alias.
+
+%% @doc Leaves the queue. A slot may be on its way: then it is the caller's.
+-spec give_up(reference()) -> py_slots:slot() | closed | timeout.
+give_up(Alias) ->
+    ok = tell({give_up, Alias}),
+    receive
+        {Alias, gave_up} -> timeout;
+        {Alias, Answer} -> Answer;
+        {'DOWN', Alias, process, _, _} -> timeout
+    end.
+
 %% @doc Somebody gave back `Slot' while others wait.
 -spec freed(py_slots:slot()) -> ok.
 freed(Slot) ->
+    tell({freed, Slot}).
+
+%% Between two lives of the process there is nobody by its name.
+tell(Message) ->
     case whereis(?MODULE) of
         undefined -> ok;
         Pid ->
-            Pid ! {freed, Slot},
+            Pid ! Message,
             ok
     end.
 

@@ -1,0 +1,62 @@
+%% @doc Casts: a process beside each process that casts, which sends its calls in their order, has all of them in flight
+%% that the limit allows, and turns replies into `{py_response, Ref, Result}' messages. It ends with the process that it
+%% works for, when it has sent what that one had cast.
+-module(py_caster).
+
+-include("py_route.hrl").
+
+-export([cast/4]).
+
+-define(KEY, '$py_caster').
+
+%% @doc Never blocks. The call sees the caller's contexts and namespaces as they are now.
+-spec cast(py_route:target(), py_protocol:operation(), non_neg_integer(), timeout()) -> reference().
+cast(Target, Operation, Flags, Timeout) ->
+    Ref = make_ref(),
+    caster() ! {cast, #{key => Ref, target => Target, operation => Operation, flags => Flags, timeout => Timeout,
+                        caller => py_env:caller()}},
+    Ref.
+
+caster() ->
+    case get(?KEY) of
+        Pid when is_pid(Pid) ->
+            case is_process_alive(Pid) of
+                true -> Pid;
+                false -> new_caster()
+            end;
+        undefined ->
+            new_caster()
+    end.
+
+new_caster() ->
+    Client = self(),
+    Pid = spawn(fun() -> loop(Client, monitor(process, Client), py_pipeline:new(#{balance => false})) end),
+    put(?KEY, Pid),
+    Pid.
+
+loop(Client, Monitor, Pipeline) ->
+    receive
+        {cast, Job} ->
+            told(Client, Monitor, py_pipeline:add(Job, Pipeline));
+        {'DOWN', Monitor, process, Client, _} ->
+            next(Client, gone, Pipeline);
+        Message ->
+            case py_pipeline:handle(Message, Pipeline) of
+                ignored -> loop(Client, Monitor, Pipeline);
+                Handled -> told(Client, Monitor, Handled)
+            end
+    after py_pipeline:timeout(Pipeline) ->
+        told(Client, Monitor, py_pipeline:handle(timeout, Pipeline))
+    end.
+
+told(Client, Monitor, {Completions, Pipeline}) ->
+    lists:foreach(fun({Ref, Result}) -> Client ! {py_response, Ref, Result} end, Completions),
+    next(Client, Monitor, Pipeline).
+
+next(Client, gone, Pipeline) ->
+    case py_pipeline:is_idle(Pipeline) of
+        true -> ok;
+        false -> loop(Client, gone, Pipeline)
+    end;
+next(Client, Monitor, Pipeline) ->
+    loop(Client, Monitor, Pipeline).

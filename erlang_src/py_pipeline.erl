@@ -1,0 +1,270 @@
+%% @doc Many calls of one process in flight at once. A value, not a process: whoever holds it (py_parallel, py_caster)
+%% receives messages and hands them to {@link handle/2}, which says what has been completed.
+%%
+%% Calls are sent in the order in which they were added; what a call has to wait for before it can be sent (a slot, a pool
+%% that restarts) holds up those behind it, never the replies to those before it.
+-module(py_pipeline).
+
+-include("py_route.hrl").
+
+-export([new/1, add/2, handle/2, timeout/1, is_idle/1, references/1]).
+
+-export_type([pipeline/0, job/0, key/0, completion/0]).
+
+-type key() :: term().
+%% `timeout' counts from when the call is added, with `balance' from when it is sent. `caller': on whose behalf.
+-type job() :: #{key := key(), target := py_route:target(), operation := py_protocol:operation(),
+                 flags := non_neg_integer(), timeout := timeout(), caller := #caller{}}.
+-type completion() :: {key(), py_request:result()}.
+
+-record(job, {
+    key :: key(),
+    target :: py_route:target(),
+    operation :: py_protocol:operation(),
+    flags :: non_neg_integer(),
+    timeout :: timeout(),
+    deadline :: integer() | infinity,
+    caller :: #caller{}
+}).
+-record(pipeline, {
+    id :: py_slots:id(),
+    %% Whether calls go to the least busy context of the default pool, instead of the scheduler's.
+    balance :: boolean(),
+    queue = queue:new() :: queue:queue(#job{}),
+    %% The first call, while it waits: for a slot, or for its pool.
+    head = none :: none | {slot, reference(), #route{}, #job{}} | {pool, reference(), #job{}},
+    flights = #{} :: #{reference() => {#job{}, #route{}, py_slots:slot()}},
+    %% Where every call with a deadline is.
+    places = #{} :: #{key() => queued | head | reference()},
+    deadlines = gb_sets:new() :: gb_sets:set({integer(), key()}),
+    %% Calls of ours in each context.
+    loads = #{} :: #{pid() => pos_integer()},
+    done = [] :: [completion()]
+}).
+-opaque pipeline() :: #pipeline{}.
+
+-spec new(#{balance := boolean()}) -> pipeline().
+new(#{balance := Balance}) ->
+    #pipeline{id = py_slots:self_id(), balance = Balance}.
+
+-spec add(job(), pipeline()) -> {[completion()], pipeline()}.
+add(#{key := Key, target := Target, operation := Operation, flags := Flags, timeout := Timeout, caller := Caller},
+    P = #pipeline{queue = Queue, id = Id}) ->
+    Deadline = case P#pipeline.balance of
+        true -> infinity;
+        false -> deadline(Timeout)
+    end,
+    Job = #job{key = Key, target = Target, operation = Operation, flags = Flags, timeout = Timeout, deadline = Deadline,
+               caller = Caller#caller{id = Id}},
+    completed(pump(scheduled(Job, P#pipeline{queue = queue:in(Job, Queue)}))).
+
+%% @doc `ignored': the message is not the pipeline's.
+-spec handle(term(), pipeline()) -> {[completion()], pipeline()} | ignored.
+handle({py_reply, Alias, Payload}, P = #pipeline{flights = Flights}) ->
+    case Flights of
+        #{Alias := {_, Route, _}} -> completed(pump(landed(Alias, py_request:outcome(py_protocol:decode(Payload), Route), P)));
+        _ -> ignored
+    end;
+handle({Alias, Answer}, P = #pipeline{head = {slot, Alias, Route, Job}}) ->
+    completed(pump(granted(Answer, Route, Job, P#pipeline{head = none})));
+handle({'DOWN', Alias, process, _, _}, P = #pipeline{head = {slot, Alias, _Route, Job}}) ->
+    %% py_semaphore crashed and is back, or about to be.
+    completed(pump(again(Job, P#pipeline{head = none})));
+handle({'DOWN', Monitor, process, _, Reason}, P = #pipeline{head = {pool, Monitor, Job}}) ->
+    Free = P#pipeline{head = none},
+    completed(pump(case Reason of
+        {py_awaited, ok} -> again(Job, Free);
+        {py_awaited, {error, _} = Error} -> done(Job, Error, Free);
+        _ -> done(Job, {error, timeout}, Free)
+    end));
+handle({'DOWN', Alias, process, _, Reason}, P = #pipeline{flights = Flights}) ->
+    case Flights of
+        #{Alias := {Job, Route, Slot}} ->
+            completed(pump(landed(Alias, py_request:lost(Reason, Slot, Route, Job#job.caller), P)));
+        _ ->
+            ignored
+    end;
+handle(timeout, P = #pipeline{deadlines = Deadlines}) ->
+    Now = now_ms(),
+    Late = gb_sets:fold(fun({Deadline, Key}, Keys) -> [Key || Deadline =< Now] ++ Keys end, [], first_ones(Deadlines, Now)),
+    completed(pump(lists:foldl(fun late/2, P, Late)));
+handle(_Other, _P) ->
+    ignored.
+
+%% @doc How long until `timeout' is to be handled.
+-spec timeout(pipeline()) -> timeout().
+timeout(#pipeline{deadlines = Deadlines}) ->
+    case gb_sets:is_empty(Deadlines) of
+        true -> infinity;
+        false ->
+            {Deadline, _} = gb_sets:smallest(Deadlines),
+            max(0, Deadline - now_ms())
+    end.
+
+-spec is_idle(pipeline()) -> boolean().
+is_idle(#pipeline{queue = Queue, head = Head, flights = Flights}) ->
+    Head =:= none andalso map_size(Flights) =:= 0 andalso queue:is_empty(Queue).
+
+%% @doc The references in messages for the pipeline: a map that has those of the requests in flight as keys, and the one
+%% that its first call waits with.
+-spec references(pipeline()) -> {#{reference() => term()}, reference() | none}.
+references(#pipeline{flights = Flights, head = none}) -> {Flights, none};
+references(#pipeline{flights = Flights, head = {slot, Alias, _, _}}) -> {Flights, Alias};
+references(#pipeline{flights = Flights, head = {pool, Monitor, _}}) -> {Flights, Monitor}.
+
+%% Sending.
+
+pump(P = #pipeline{head = none, queue = Queue, places = Places}) ->
+    case queue:out(Queue) of
+        {{value, Job = #job{key = Key, deadline = Deadline}}, Rest} ->
+            Next = P#pipeline{queue = Rest},
+            case Deadline =:= infinity orelse is_map_key(Key, Places) of
+                true -> pump(start(Job, Next));
+                %% It timed out in the queue.
+                false -> pump(Next)
+            end;
+        {empty, _} ->
+            P
+    end;
+pump(P) ->
+    P.
+
+start(Job0, P0) ->
+    {Job, P} = restart_clock(Job0, P0),
+    case choose(Job, P) of
+        Route = #route{tag = Tag} ->
+            case py_slots:take(py_slots:ref(), P#pipeline.id, Tag) of
+                full -> placed(Job, head, P#pipeline{head = {slot, py_semaphore:queue(P#pipeline.id, Tag), Route, Job}});
+                Answer -> granted(Answer, Route, Job, P)
+            end;
+        {down, Pool} ->
+            await_pool(Pool, none, Job, P);
+        {gone, Ctx} ->
+            done(Job, {error, {context_died, py_context:why_dead(Ctx)}}, P)
+    end.
+
+granted(closed, Route, Job, P) ->
+    stale(Route, Job, P);
+granted(Slot, Route = #route{owner = Owner, ctx = Ctx}, Job0, P0) ->
+    {Job, P = #pipeline{flights = Flights, loads = Loads}} = restart_clock(Job0, P0),
+    #job{operation = Operation, flags = Flags, deadline = Deadline, caller = Caller} = Job,
+    Alias = monitor(process, Owner, [{alias, reply_demonitor}]),
+    case py_request:post(Slot, py_slots:ref(), Route, Caller, Alias, Operation, {Flags, left(Deadline)}) of
+        ok ->
+            placed(Job, Alias, P#pipeline{
+                flights = Flights#{Alias => {Job, Route, Slot}},
+                loads = Loads#{Ctx => maps:get(Ctx, Loads, 0) + 1}});
+        closed ->
+            stale(Route, Job, P);
+        {error, _} = Error ->
+            done(Job, Error, P)
+    end.
+
+%% The context is gone and nothing was sent to it.
+stale(#route{ctx = Ctx}, Job = #job{target = {context, Ctx}}, P) ->
+    done(Job, {error, {context_died, py_context:why_dead(Ctx)}}, P);
+stale(#route{ctx = Ctx, pool = Pool}, Job = #job{caller = Caller}, P) ->
+    await_pool(Pool, Ctx, Job#job{caller = py_env:without(Ctx, Caller)}, P).
+
+%% In a process of its own: replies must go on being served.
+await_pool(Pool, Stale, Job = #job{deadline = Deadline}, P) ->
+    {_, Monitor} = spawn_monitor(fun() -> exit({py_awaited, py_pool:await(Pool, Stale, left(Deadline))}) end),
+    placed(Job, head, P#pipeline{head = {pool, Monitor, Job}}).
+
+again(Job, P = #pipeline{queue = Queue}) ->
+    placed(Job, queued, P#pipeline{queue = queue:in_r(Job, Queue)}).
+
+%% Calls to the caller's own functions go where its namespace is; calls of a bound process where it is bound, those to a
+%% registered module by its rules; the others can be balanced.
+choose(#job{target = Target, operation = Operation, caller = Caller}, #pipeline{balance = false}) ->
+    py_route:find(Target, Operation, Caller);
+choose(#job{target = Target, operation = {call, M, _, _, _} = Operation, caller = Caller}, #pipeline{loads = Loads}) ->
+    Own = M =:= '__main__' orelse M =:= <<"__main__">> orelse Caller#caller.bound =/= none,
+    case py_route:find(Target, Operation, Caller) of
+        Route = #route{pool = default} when not Own -> least_busy(py_tables:contexts(default), Route, Loads, Caller);
+        Found -> Found
+    end.
+
+least_busy([], Route, _Loads, _Caller) ->
+    Route;
+least_busy([First | Rest], _Route, Loads, #caller{envs = Envs}) ->
+    Load = fun(#route{ctx = Ctx}) -> maps:get(Ctx, Loads, 0) end,
+    Best = lists:foldl(fun(Route, Least) -> case Load(Route) < Load(Least) of true -> Route; false -> Least end end, First, Rest),
+    maps:get(Best#route.ctx, Envs, Best).
+
+%% Deadlines.
+
+scheduled(#job{deadline = infinity}, P) ->
+    P;
+scheduled(#job{key = Key, deadline = Deadline}, P = #pipeline{deadlines = Deadlines, places = Places}) ->
+    P#pipeline{deadlines = gb_sets:add_element({Deadline, Key}, Deadlines), places = Places#{Key => queued}}.
+
+%% Of many balanced calls the last are sent long after they were added.
+restart_clock(Job, P = #pipeline{balance = false}) ->
+    {Job, P};
+restart_clock(Job = #job{key = Key, timeout = Timeout, deadline = Before}, P = #pipeline{deadlines = Deadlines}) ->
+    Again = Job#job{deadline = deadline(Timeout)},
+    {Again, scheduled(Again, P#pipeline{deadlines = gb_sets:del_element({Before, Key}, Deadlines)})}.
+
+placed(#job{deadline = infinity}, _Place, P) ->
+    P;
+placed(#job{key = Key}, Place, P = #pipeline{places = Places}) ->
+    P#pipeline{places = Places#{Key => Place}}.
+
+first_ones(Deadlines, Now) ->
+    gb_sets:filter(fun({Deadline, _}) -> Deadline =< Now end, Deadlines).
+
+late(Key, P = #pipeline{places = Places, head = Head, flights = Flights, queue = Queue}) ->
+    case {Places, Head} of
+        {#{Key := queued}, _} ->
+            [Job] = [Job || Job = #job{key = Other} <- queue:to_list(Queue), Other =:= Key],
+            done(Job, py_semaphore:overloaded(), P);
+        {#{Key := head}, {slot, Alias, Route, Job}} ->
+            Free = P#pipeline{head = none},
+            case py_semaphore:give_up(Alias) of
+                timeout -> done(Job, py_semaphore:overloaded(), Free);
+                closed -> done(Job, {error, timeout}, Free);
+                Slot ->
+                    ok = py_slots:cancel(py_slots:ref(), Free#pipeline.id, Route#route.tag, Slot),
+                    done(Job, {error, timeout}, Free)
+            end;
+        {#{Key := head}, {pool, Monitor, Job}} ->
+            demonitor(Monitor, [flush]),
+            done(Job, {error, timeout}, P#pipeline{head = none});
+        {#{Key := Alias}, _} ->
+            #{Alias := {_, Route, _}} = Flights,
+            landed(Alias, py_request:expired(Alias, Route), P);
+        _ ->
+            P
+    end.
+
+%% Completion.
+
+landed(Alias, Result, P = #pipeline{flights = Flights, loads = Loads}) ->
+    {{Job, #route{ctx = Ctx}, _Slot}, Rest} = maps:take(Alias, Flights),
+    Less = case maps:get(Ctx, Loads) of
+        1 -> maps:remove(Ctx, Loads);
+        N -> Loads#{Ctx := N - 1}
+    end,
+    done(Job, Result, P#pipeline{flights = Rest, loads = Less}).
+
+done(#job{key = Key, deadline = Deadline}, Result, P = #pipeline{done = Done, deadlines = Deadlines, places = Places}) ->
+    P#pipeline{
+        done = [{Key, Result} | Done],
+        places = maps:remove(Key, Places),
+        deadlines = case Deadline of
+            infinity -> Deadlines;
+            _ -> gb_sets:del_element({Deadline, Key}, Deadlines)
+        end}.
+
+completed(P = #pipeline{done = Done}) ->
+    {lists:reverse(Done), P#pipeline{done = []}}.
+
+deadline(infinity) -> infinity;
+deadline(Ms) -> now_ms() + Ms.
+
+left(infinity) -> infinity;
+left(Deadline) -> max(1, Deadline - now_ms()).
+
+now_ms() ->
+    erlang:monotonic_time(millisecond).
