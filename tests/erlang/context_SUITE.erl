@@ -14,7 +14,7 @@ all() ->
      interrupt_when_idle, interrupt_does_not_leak, interrupt_queued_survive, queued_timeout_touches_nobody,
      interrupt_through_py_context, thousand_worker_contexts, two_hundred_owngil_contexts, stop_while_busy].
 
-init_per_suite(Config) -> ok = py_test:start(), Config.
+init_per_suite(Config) -> ok = py_test:start([{max_concurrent, 100}]), Config.
 end_per_suite(_Config) -> py_test:stop().
 
 %% Proves that a context can be started by hand, answers, and ends with stop.
@@ -204,12 +204,23 @@ context_with_memory_limit_has_its_own_process(_) ->
         end)
     end).
 
-%% Proves that requests of one process to one context run in the order in which they were sent.
+%% Proves that requests that wait for a context run in the order in which they arrived there, large ones among small.
 calls_in_arrival_order(_) ->
-    py_test:with_context(#{}, fun(Ctx) ->
-        Refs = [py:cast(Ctx, probe, arrive, [N]) || N <- lists:seq(1, 500)],
-        ?assertEqual([{ok, N} || N <- lists:seq(1, 500)], [py:await(Ref) || Ref <- Refs]),
-        ?assertEqual({ok, lists:seq(1, 500)}, py:call(Ctx, probe, arrivals, []))
+    py_test:with_pool(1, #{}, fun(Pool) ->
+        Ctx = py_context_router:get_context(Pool),
+        File = py_test:temp_file("first"),
+        First = py_test:async(fun() -> py:call(Ctx, probe, touch_and_wait, [list_to_binary(File), 1.0]) end),
+        py_test:wait_file(File),
+        Large = binary:copy(<<"x">>, 2500000),
+        Jobs = [begin
+                    Filler = case N rem 5 of 0 -> Large; _ -> <<>> end,
+                    Job = py_test:async(fun() -> py:call(Ctx, probe, arrive_with, [N, Filler]) end),
+                    py_test:eventually(fun() -> maps:get(queued, maps:get(Pool, py:stats())) =:= N end),
+                    Job
+                end || N <- lists:seq(1, 20)],
+        ?assertEqual({ok, <<"waited">>}, py_test:join(First)),
+        ?assertEqual([{ok, N} || N <- lists:seq(1, 20)], [py_test:join(Job) || Job <- Jobs]),
+        ?assertEqual({ok, lists:seq(1, 20)}, py:call(Ctx, probe, arrivals, []))
     end).
 
 %% Proves that every form of py_context's call, eval and exec works.

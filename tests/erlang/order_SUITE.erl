@@ -10,7 +10,7 @@ suite() -> [{timetrap, {minutes, 4}}].
 all() ->
     [own_value_in_worker, own_value_in_owngil, own_value_in_isolated_processes, own_value_of_large_sizes,
      own_value_while_callers_die, own_value_while_calls_time_out, own_value_while_limit_changes,
-     arrival_order_of_one_caller, arrival_order_of_casts_of_sizes, one_request_at_a_time, alternating_contexts,
+     order_across_processes, one_request_at_a_time, alternating_contexts,
      long_call_blocks_no_other_context, long_call_blocks_no_large_reply, no_call_is_lost].
 
 init_per_suite(Config) -> ok = py_test:start([{max_concurrent, 300}]), Config.
@@ -104,32 +104,12 @@ caller(Pool, Caller, Calls, Sizes) ->
 
 small_sizes() -> [0, 1, 20, 300, 4000, 70000].
 
-%% Proves that requests of one process run in the order it made them, each caller judged by its own tokens.
-arrival_order_of_one_caller(_) ->
+%% Proves that what several processes do to one context one after the other happens there in that order.
+order_across_processes(_) ->
     py_test:with_pool(1, #{}, fun(Pool) ->
         [Ctx] = py_test:contexts(Pool),
-        Jobs = [py_test:async(fun() ->
-            Refs = [py:cast(Ctx, probe, arrive, [[Caller, N]]) || N <- lists:seq(1, 100)],
-            [{ok, _} = py:await(Ref) || Ref <- Refs]
-        end) || Caller <- lists:seq(1, 10)],
-        _ = [py_test:join(Job) || Job <- Jobs],
-        {ok, Arrivals} = py:call(Ctx, probe, arrivals, []),
-        _ = [?assertEqual(lists:seq(1, 100), [N || [C, N] <- Arrivals, C =:= Caller]) || Caller <- lists:seq(1, 10)],
-        ok
-    end).
-
-%% Proves that a large request that travels in pieces keeps its place among small ones.
-arrival_order_of_casts_of_sizes(_) ->
-    py_test:with_pool(1, #{}, fun(Pool) ->
-        [Ctx] = py_test:contexts(Pool),
-        Large = binary:copy(<<"x">>, 2500000),
-        ok = py:exec(Ctx, <<"notes = []\ndef note(n, _text):\n    notes.append(n)\n    return n\n">>),
-        Refs = [case N rem 5 of
-                    0 -> py:cast(Ctx, '__main__', note, [N, Large]);
-                    _ -> py:cast(Ctx, '__main__', note, [N, <<>>])
-                end || N <- lists:seq(1, 40)],
-        ?assertEqual([{ok, N} || N <- lists:seq(1, 40)], [py:await(Ref) || Ref <- Refs]),
-        ?assertEqual({ok, lists:seq(1, 40)}, py:eval(Ctx, <<"notes">>))
+        _ = [{ok, N} = py_test:in_process(fun() -> py:call(Ctx, probe, arrive, [N]) end) || N <- lists:seq(1, 300)],
+        ?assertEqual({ok, lists:seq(1, 300)}, py:call(Ctx, probe, arrivals, []))
     end).
 
 %% Proves that a context never runs two requests at once, whoever sends them.

@@ -196,18 +196,16 @@ wait_file(File) ->
 
 %% Log.
 
-%% From now on every log event, of every level, is sent to the calling process as {py_test_log, Event}.
--spec collect_log() -> {atom(), map()}.
+%% From now on every log event of the node's level, which is notice by default, is sent to the calling process as
+%% {py_test_log, Event}.
+-spec collect_log() -> atom().
 collect_log() ->
     Id = unique(py_test_log),
-    Primary = logger:get_primary_config(),
     ok = logger:add_handler(Id, ?MODULE, #{level => all, config => #{to => self()}}),
-    ok = logger:set_primary_config(level, all),
-    {Id, Primary}.
+    Id.
 
--spec stop_log({atom(), map()}) -> ok.
-stop_log({Id, Primary}) ->
-    ok = logger:set_primary_config(Primary),
+-spec stop_log(atom()) -> ok.
+stop_log(Id) ->
     _ = logger:remove_handler(Id),
     flush_log().
 
