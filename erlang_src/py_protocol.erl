@@ -7,7 +7,7 @@
 %% Frames.
 -export([init/1, request/6, pieces/2, new_context/4, stop_context/2, drop_env/2, interrupt/2, stats/1]).
 %% Answers.
--export([decode/1]).
+-export([decode/1, vocabulary/0]).
 
 -export_type([operation/0, payload/0]).
 
@@ -75,6 +75,15 @@ decode(Payload) when is_binary(Payload) ->
     end;
 decode(Pieces) ->
     decode(iolist_to_binary(Pieces)).
+
+%% @doc The atoms that payloads hold. They must exist before the first payload is decoded, and other modules that name
+%% them may not be loaded yet.
+-spec vocabulary() -> [atom()].
+vocabulary() ->
+    [ok, exception, error, timeout, interrupted, not_running, context_died, stopped, bad_request, unsupported,
+     too_large, not_encodable, depth, map_key, duplicate_key, type,
+     true, false, none, nan, infinity, neg_infinity,
+     rss, contexts, in_flight, queued, calls, errors, timeouts, envs].
 
 mode(worker) -> 0;
 mode(owngil) -> 1.
