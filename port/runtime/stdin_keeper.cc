@@ -1,7 +1,9 @@
 #include "runtime/stdin_keeper.h"
 
 #include <fcntl.h>
-#include <sys/wait.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -36,20 +38,15 @@ constexpr int kInheritedFds = 256;
 void keep_stdin_past_death() {
   std::array<int, 2> watch{};
   if (pipe2(watch.data(), O_CLOEXEC) != 0) return;
-  const pid_t between = fork();
-  if (between == 0) {
-    // Forked twice, so that Python's os.wait() never meets it.
+  // A sibling, not a child: the BEAM's erl_child_setup waits for any child it has, while an orphan would stay a zombie in
+  // a container whose first process waits for nobody; and Python's os.wait() never meets it.
+  const long sibling = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
+  if (sibling == 0) {
     close(watch[1]);
-    if (fork() == 0) keep(watch[0]);
-    _exit(0);
+    keep(watch[0]);
   }
   close(watch[0]);
-  if (between < 0) {
-    close(watch[1]);
-    return;
-  }
-  while (waitpid(between, nullptr, 0) < 0 && errno == EINTR) {
-  }
+  if (sibling < 0) close(watch[1]);
 }
 
 }  // namespace erlang_python
