@@ -2,7 +2,7 @@
 %% node's atom table.
 -module(py_atoms).
 
--export([new/0, admit/1, admit_all/1, count/0]).
+-export([new/0, admit/1, admit_all/1, count/0, known/0]).
 
 -define(TABLE, py_atoms).
 %% Class names and erlang.Atom values of one application: hundreds at most. The node's table holds 1 048 576.
@@ -35,6 +35,24 @@ count() ->
         [{made, N}] -> min(N, ?MAX_NEW);
         [] -> 0
     end.
+
+%% @doc The names of Python's own exceptions, which exist from the start and do not count.
+-spec known() -> [atom()].
+known() ->
+    ['ArithmeticError', 'AssertionError', 'AttributeError', 'BaseException', 'BaseExceptionGroup', 'BlockingIOError',
+     'BrokenPipeError', 'BufferError', 'BytesWarning', 'ChildProcessError', 'ConnectionAbortedError', 'ConnectionError',
+     'ConnectionRefusedError', 'ConnectionResetError', 'DeprecationWarning', 'EOFError', 'EncodingWarning',
+     'EnvironmentError', 'Exception', 'ExceptionGroup', 'FileExistsError', 'FileNotFoundError', 'FloatingPointError',
+     'FutureWarning', 'GeneratorExit', 'IOError', 'ImportError', 'ImportWarning', 'IndentationError', 'IndexError',
+     'InterruptedError', 'IsADirectoryError', 'KeyError', 'KeyboardInterrupt', 'LookupError', 'MemoryError',
+     'ModuleNotFoundError', 'NameError', 'NotADirectoryError', 'NotImplementedError', 'OSError', 'OverflowError',
+     'PendingDeprecationWarning', 'PermissionError', 'ProcessLookupError', 'PythonFinalizationError', 'RecursionError',
+     'ReferenceError', 'ResourceWarning', 'RuntimeError', 'RuntimeWarning', 'StopAsyncIteration', 'StopIteration',
+     'SyntaxError', 'SyntaxWarning', 'SystemError', 'SystemExit', 'TabError', 'TimeoutError', 'TypeError',
+     'UnboundLocalError', 'UnicodeDecodeError', 'UnicodeEncodeError', 'UnicodeError', 'UnicodeTranslateError',
+     'UnicodeWarning', 'UserWarning', 'ValueError', 'Warning', 'ZeroDivisionError', 'CancelledError',
+     'InvalidStateError', 'JSONDecodeError', 'Error', 'ErlangError', 'ProcessError', 'gaierror', 'herror',
+     'CalledProcessError', 'TimeoutExpired'].
 
 admit_new(Name) ->
     case ets:update_counter(?TABLE, made, {2, 1, ?MAX_NEW + 1, ?MAX_NEW + 1}, {made, 0}) of

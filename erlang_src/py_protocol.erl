@@ -81,9 +81,9 @@ decode(Pieces) ->
 -spec vocabulary() -> [atom()].
 vocabulary() ->
     [ok, exception, error, timeout, interrupted, not_running, context_died, stopped, bad_request, unsupported,
-     too_large, not_encodable, depth, map_key, duplicate_key, type,
+     owngil_requires_python_3_13, overloaded, too_large, not_encodable, depth, map_key, duplicate_key, type,
      true, false, none, nan, infinity, neg_infinity,
-     rss, contexts, in_flight, queued, calls, errors, timeouts, envs].
+     python_version, executable, implementation, free_threaded, owngil, rss, contexts, in_flight, queued, calls, errors, timeouts, envs].
 
 mode(worker) -> 0;
 mode(owngil) -> 1.

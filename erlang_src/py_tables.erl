@@ -174,6 +174,8 @@ init([]) ->
     py_dead = ets:new(py_dead, [named_table, public]),
     py_counts = ets:new(py_counts, [named_table, public, {write_concurrency, true}]),
     ok = py_atoms:new(),
+    %% Loaded now: their atoms must exist before the first reply is decoded.
+    _ = [py_protocol:vocabulary(), py_atoms:known()],
     {ok, none}.
 
 -spec handle_call(term(), gen_server:from(), none) -> {reply, {error, bad_call}, none}.
