@@ -103,7 +103,7 @@ TEST_CASE("decode: text that comes again is right each time") {
   for (int i = 0; i < 300; ++i) {
     const std::string name = "k" + std::to_string(i % 70);
     list = std::move(list) + map_of({binary_of(name), atom_bytes(name)});
-    expected += (i == 0 ? "{'" : ", {'") + name + "': '" + name + "'}";
+    expected.append(i == 0 ? "{'" : ", {'").append(name).append("': '").append(name).append("'}");
   }
   CHECK(decoded_repr(list + Buffer{106}) == expected + "]");
 }
