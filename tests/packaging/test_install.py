@@ -32,7 +32,9 @@ class Install(PackagingCase):
         libraries = self.install()
         [application] = libraries.glob("erlang_python-*")
         version = application.name.removeprefix("erlang_python-")
-        self.run_command("erl", "-noinput", "-eval", self.make_release(version), cwd=self.folder, ERL_LIBS=str(libraries))
+        self.run_command(
+            "erl", "-noinput", "-eval", self.make_release(version), cwd=self.folder, ERL_LIBS=str(libraries)
+        )
         shutil.rmtree(self.folder / "root")
         target = self.folder / "unpacked"
         target.mkdir()

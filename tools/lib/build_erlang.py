@@ -50,7 +50,7 @@ def application(template: pathlib.Path, modules: list[str], version: str) -> str
     text = template.read_text(encoding="utf-8")
     found = re.search(r'\{\s*vsn\s*,\s*"([^"]*)"', text)
     if not found or found[1] != version:
-        sys.exit(f"{template}: vsn must be \"{version}\", the version in meson.build")
+        sys.exit(f'{template}: vsn must be "{version}", the version in meson.build')
     text = re.sub(r"\{\s*modules\s*,\s*\[[^\]]*\]\s*\},?", "", text)
     text = text.replace(found[0], "{modules, [" + ", ".join(modules) + "]},\n    " + found[0], 1)
     return text

@@ -36,7 +36,9 @@ def main() -> None:
     parser.add_argument("--stamp", type=pathlib.Path, help="file to touch at the end")
     parser.add_argument("--to", type=pathlib.Path, required=True, help="target folder")
     parser.add_argument("--tree", type=pathlib.Path, help="folder to mirror")
-    parser.add_argument("--suffix", action="append", default=[], help="with --tree: ends of file names to copy; all without")
+    parser.add_argument(
+        "--suffix", action="append", default=[], help="with --tree: ends of file names to copy; all without"
+    )
     parser.add_argument("files", nargs="*", type=pathlib.Path)
     arguments = parser.parse_args()
     if arguments.tree:
