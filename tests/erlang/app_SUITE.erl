@@ -222,7 +222,7 @@ venv_for_every_pool(_) ->
     Dir = py_test:temp_file("venv"),
     {ok, none} = py:call(venv, create, [list_to_binary(Dir)], #{symlinks => true}),
     ok = py_test:start([{venv, Dir}]),
-    _ = [?assertEqual({ok, list_to_binary(Dir)}, py:call(P, builtins, eval, [<<"__import__('sys').prefix">>]))
+    _ = [?assertEqual({ok, list_to_binary(Dir)}, py:eval(py_context_router:get_context(P), <<"__import__('sys').prefix">>))
          || P <- [default, io]],
     py_test:stop(),
     _ = file:del_dir_r(Dir),

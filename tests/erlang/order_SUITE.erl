@@ -38,14 +38,15 @@ own_value_of_large_sizes(_) ->
 %% Proves that the survivors get their own values while other callers are killed in the middle of theirs.
 own_value_while_callers_die(_) ->
     py_test:with_pool(2, #{}, fun(Pool) ->
-        Victims = spawn(fun() -> victims(Pool) end),
+        %% Linked to their killer, they end with it.
+        Victims = spawn(fun() -> process_flag(trap_exit, true), victims(Pool) end),
         load(Pool, 60, 60, [0, 100, 5000, 1500000]),
         exit(Victims, kill),
         py_test:eventually(fun() -> py_semaphore:current() =:= 0 end)
     end).
 
 victims(Pool) ->
-    Doomed = [spawn(fun() -> endless_calls(Pool) end) || _ <- lists:seq(1, 20)],
+    Doomed = [spawn_link(fun() -> endless_calls(Pool) end) || _ <- lists:seq(1, 20)],
     timer:sleep(rand:uniform(5)),
     _ = [exit(Pid, kill) || Pid <- Doomed],
     victims(Pool).
