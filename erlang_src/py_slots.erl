@@ -62,7 +62,10 @@ install(Ref) ->
 
 -spec ref() -> ref().
 ref() ->
-    persistent_term:get(?MODULE).
+    case persistent_term:get(?MODULE, none) of
+        none -> error({not_started, erlang_python});
+        Ref -> Ref
+    end.
 
 %% @doc Only py_semaphore calls this: after a shrink, grants are its business until nothing is held beyond the new limit.
 -spec set_max(ref(), pos_integer()) -> ok.
