@@ -8,6 +8,8 @@
 -include("py_route.hrl").
 
 -export([new/1, add/2, handle/2, timeout/1, is_idle/1, references/1]).
+%% spawn.
+-export([exit_with_pool/3]).
 
 -export_type([pipeline/0, job/0, key/0, completion/0]).
 
@@ -168,8 +170,13 @@ stale(#route{ctx = Ctx, pool = Pool}, Job = #job{caller = Caller}, P) ->
 
 %% In a process of its own: replies must go on being served.
 await_pool(Pool, Stale, Job = #job{deadline = Deadline}, P) ->
-    {_, Monitor} = spawn_monitor(fun() -> exit({py_awaited, py_pool:await(Pool, Stale, left(Deadline))}) end),
+    {_, Monitor} = spawn_monitor(?MODULE, exit_with_pool, [Pool, Stale, left(Deadline)]),
     placed(Job, head, P#pipeline{head = {pool, Monitor, Job}}).
+
+%% @private
+-spec exit_with_pool(atom(), none | pid(), timeout()) -> no_return().
+exit_with_pool(Pool, Stale, Timeout) ->
+    exit({py_awaited, py_pool:await(Pool, Stale, Timeout)}).
 
 again(Job, P = #pipeline{queue = Queue}) ->
     placed(Job, queued, P#pipeline{queue = queue:in_r(Job, Queue)}).

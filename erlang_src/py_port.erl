@@ -236,7 +236,8 @@ served(State = #state{left = Left}) ->
     State#state{left = Left - 1}.
 
 tell(What, #state{manager = Manager}) ->
-    Manager ! {py_port, self(), What}.
+    Manager ! {py_port, self(), What},
+    ok.
 
 %% The watch on a port that gives no sign of life. One probe at a time is enough: it is about the port, not the request.
 
