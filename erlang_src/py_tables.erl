@@ -92,7 +92,13 @@ unpublish(Pool) ->
 %% @doc The contexts that take requests now, by index.
 -spec contexts(atom()) -> [#route{}].
 contexts(Pool) ->
-    [Route || {_, Route} <- lists:sort(ets:match_object(py_routes, {{Pool, {'_'}}, '_'}))].
+    contexts(Pool, 1).
+
+contexts(Pool, Index) ->
+    case ets:lookup(py_routes, {Pool, {Index}}) of
+        [{_, Route}] -> [Route | contexts(Pool, Index + 1)];
+        [] -> []
+    end.
 
 indices(Pool) ->
     [Index || [Index] <- ets:match(py_routes, {{Pool, {'$1'}}, '_'})].
