@@ -43,8 +43,20 @@ main() ->
         python => Python,
         max_concurrent => py_semaphore:max_concurrent()},
     conditions(Settings, value("flags", Arguments), lists:member("pinned", Arguments)),
-    bench_report:summary(lists:append([Run(Settings) || {_, Run} <- Chosen])),
-    halt(0).
+    Results = [run(Name, Run, Settings) || {Name, Run} <- Chosen],
+    bench_report:summary(lists:append([Targets || {ok, Targets} <- Results])),
+    halt(length([failed || failed <- Results])).
+
+%% A group that fails, in a process of its own, does not take the figures of the others away.
+run(Name, Run, Settings) ->
+    {Pid, Monitor} = spawn_monitor(fun() -> exit({measured, Run(Settings)}) end),
+    receive
+        {'DOWN', Monitor, process, Pid, {measured, Targets}} ->
+            {ok, Targets};
+        {'DOWN', Monitor, process, Pid, Reason} ->
+            bench_report:note("~ts could not be measured: ~tp", [Name, Reason]),
+            failed
+    end.
 
 sizes(true) ->
     #{rounds => 3, ms => 150, slice_ms => 150, idle_ms => 5000, contexts => 4, callers => [1, 10, 50, 200, 1000]};
@@ -70,8 +82,16 @@ conditions(#{rounds := Rounds, ms := Ms}, Flags, Pinned) ->
                       case Pinned of true -> ", all pinned to core 0"; false -> "" end, Flags]),
     bench_report:note("OTP ~s (erts ~s), Python ~ts", [erlang:system_info(otp_release), erlang:system_info(version),
                       hd(string:split(Version, " "))]),
-    bench_report:note("medians of ~b rounds, subjects in turn, ~b ms each; \"x echo\" is the ratio to a port program that "
-                      "only echoes", [Rounds, Ms]).
+    bench_report:note("load of the machine before the start: ~ts (other work spoils every figure)", [load()]),
+    bench_report:note("medians of ~b rounds, subjects in turn, ~b ms each; \"x echo\" is the ratio to a port program "
+                      "that only echoes", [Rounds, Ms]).
+
+%% The average number of running threads over the last minute.
+load() ->
+    case file:read_file("/proc/loadavg") of
+        {ok, Text} -> hd(string:split(Text, " "));
+        {error, _} -> "unknown"
+    end.
 
 cpu() ->
     case file:read_file("/proc/cpuinfo") of

@@ -56,8 +56,9 @@ limit(#{rounds := Rounds, ms := Ms, max_concurrent := Max} = Settings) ->
         bench_report:row(["one caller's latency", bench_report:us(FreeUs), bench_report:us(LimitedUs),
                           bench_report:ratio(LimitedUs / FreeUs)]),
         [FreeRate, LimitedRate] = ab(Rounds, Under, Max, fun() -> bench_measure:per_second(Owngil, 50, Ms) end),
-        bench_report:row(["50 callers, of whom all but " ++ integer_to_list(Max) ++ " wait", bench_report:rate(FreeRate),
-                          bench_report:rate(LimitedRate), bench_report:ratio(LimitedRate / FreeRate)]),
+        bench_report:row(["50 callers, of whom all but " ++ integer_to_list(Max) ++ " wait",
+                          bench_report:rate(FreeRate), bench_report:rate(LimitedRate),
+                          bench_report:ratio(LimitedRate / FreeRate)]),
         []
     end).
 

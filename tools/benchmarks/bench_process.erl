@@ -59,8 +59,8 @@ idle(#{idle_ms := Ms, ms := BusyMs}) ->
     timer:sleep(Ms),
     After = [{bench_os:cpu_ticks(Pid), bench_os:wake_ups(Pid)} || {_, Pid} <- Pids],
     Ticks = [begin
-        bench_report:row([io_lib:format("~p (owngil: ~p)", [Pool, Pool =:= bench_idle]), integer_to_list(Ticks1 - Ticks0),
-                          integer_to_list(Wakes1 - Wakes0)]),
+        bench_report:row([io_lib:format("~p~s", [Pool, case Pool of bench_idle -> " (owngil)"; _ -> "" end]),
+                          integer_to_list(Ticks1 - Ticks0), integer_to_list(Wakes1 - Wakes0)]),
         Ticks1 - Ticks0
      end || {{Pool, _}, {Ticks0, Wakes0}, {Ticks1, Wakes1}} <- lists:zip3(Pids, Before, After)],
     ok = py_context_router:stop_pool(bench_idle),

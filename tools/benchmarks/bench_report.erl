@@ -7,7 +7,7 @@
 -opaque target() :: {What :: string(), Shown :: string(), Wanted :: string(), boolean()}.
 
 -define(FIRST_WIDTH, 44).
--define(WIDTH, 14).
+-define(WIDTH, 16).
 
 -spec title(string()) -> ok.
 title(Text) ->
@@ -29,12 +29,12 @@ note(Format, Args) ->
 us(Us) when Us >= 1.0e6 -> format("~.2f s", [Us / 1.0e6]);
 us(Us) when Us >= 1.0e4 -> format("~.1f ms", [Us / 1.0e3]);
 us(Us) when Us >= 1.0e3 -> format("~.2f ms", [Us / 1.0e3]);
-us(Us) when Us >= 100 -> format("~.0f us", [float(Us)]);
+us(Us) when Us >= 100 -> format("~b us", [round(Us)]);
 us(Us) -> format("~.1f us", [float(Us)]).
 
 -spec rate(number()) -> string().
 rate(PerSecond) when PerSecond >= 1.0e3 -> format("~.1f K/s", [PerSecond / 1.0e3]);
-rate(PerSecond) -> format("~.0f /s", [float(PerSecond)]).
+rate(PerSecond) -> format("~b /s", [round(PerSecond)]).
 
 -spec ratio(number()) -> string().
 ratio(Ratio) -> format("~.2f x", [float(Ratio)]).
