@@ -40,8 +40,8 @@ main() ->
 
 introduction() ->
     {ok, Python} = py:version(),
-    io:format("erlang_python lets Erlang call Python. Python runs in operating-system processes of its own, which Erlang~n"
-              "supervises: here Erlang/OTP ~s with ~b schedulers, and Python ~ts.~n",
+    io:format("erlang_python lets Erlang call Python. Python runs in operating-system processes of its own, which~n"
+              "Erlang supervises: here Erlang/OTP ~s with ~b schedulers, and Python ~ts.~n",
               [erlang:system_info(otp_release), erlang:system_info(schedulers), hd(string:split(Python, " "))]).
 
 %% A chapter that crashes fails, and the next one comes.

@@ -17,7 +17,8 @@ values(_Settings) ->
     show("py:call(math, sqrt, [16]).", Sqrt),
     Dumps = py:call(json, dumps, [#{b => [1, 2.5], a => none}],
                     #{sort_keys => true, separators => {<<",">>, <<":">>}}),
-    show("py:call(json, dumps, [#{b => [1, 2.5], a => none}],\n             #{sort_keys => true, separators => {<<\",\">>, "
+    show("py:call(json, dumps, [#{b => [1, 2.5], a => none}],\n"
+         "             #{sort_keys => true, separators => {<<\",\">>, "
          "<<\":\">>}}).      % keyword arguments", Dumps),
     Eval = py:eval(<<"{word: len(word) for word in words}">>, #{words => [<<"port">>, <<"context">>]}),
     show("py:eval(\"{word: len(word) for word in words}\", #{words => [<<\"port\">>, <<\"context\">>]}).", Eval),

@@ -15,8 +15,8 @@ run(_Settings) ->
     {ok, _} = py_context_router:start_pool(?POOL, 2),
     {ok, Before} = py:call(?POOL, os, getpid, []),
     {ok, Other} = py:call(os, getpid, []),
-    demo_screen:tell("Pool demo_crash has two contexts in process ~b; the default pool is process ~b. In one of the two "
-                     "contexts a call sleeps; in the other one we read the memory at address 0.", [Before, Other]),
+    demo_screen:tell("Pool demo_crash has two contexts in process ~b; the default pool is process ~b. In one of the "
+                     "two contexts a call sleeps; in the other one we read the memory at address 0.", [Before, Other]),
     _ = logger:remove_handler(default),
     ok = logger:add_handler(?MODULE, ?MODULE, #{level => error, config => self()}),
     [One, Two] = py_context_router:contexts(?POOL),
