@@ -34,6 +34,14 @@ void Contexts::new_context(const Frame& frame, const Message& message) {
     if (!texts) return reply_bad_request(message.alias, 0, texts.error().message);
     preload = std::move(*texts);
   }
+  if (static_cast<Mode>(*mode) == Mode::kOwnGil && !owngil_supported()) {
+    TermWriter out;
+    begin_reply(out, message.alias, 0);
+    write_error(out, "unsupported", "owngil_requires_python_3_13");
+    finish_frame(out);
+    services_.writer.send(out.bytes());
+    return;
+  }
   if (message.context == 0) return reply_bad_request(message.alias, 0, "context 0");
   auto context =
       std::make_shared<Context>(message.context, static_cast<Mode>(*mode), std::move(preload), services_);
