@@ -49,16 +49,21 @@ def backtrack():
 
 
 def stubborn(seconds):
-    """Takes the interrupt and goes on."""
+    """Takes every interrupt and goes on."""
     deadline = time.monotonic() + seconds
     caught = 0
-    while time.monotonic() < deadline:
+    while True:
         try:
-            while time.monotonic() < deadline:
-                pass
+            caught += _until(deadline)
+            return caught
         except KeyboardInterrupt:
             caught += 1
-    return caught
+
+
+def _until(deadline):
+    while time.monotonic() < deadline:
+        pass
+    return 0
 
 
 def sleep_in_c(seconds):
