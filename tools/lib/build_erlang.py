@@ -52,8 +52,7 @@ def application(template: pathlib.Path, modules: list[str], version: str) -> str
     if not found or found[1] != version:
         sys.exit(f'{template}: vsn must be "{version}", the version in meson.build')
     text = re.sub(r"\{\s*modules\s*,\s*\[[^\]]*\]\s*\},?", "", text)
-    text = text.replace(found[0], "{modules, [" + ", ".join(modules) + "]},\n    " + found[0], 1)
-    return text
+    return text.replace(found[0], "{modules, [" + ", ".join(modules) + "]},\n    " + found[0], 1)
 
 
 def main() -> None:
