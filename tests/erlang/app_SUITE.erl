@@ -11,6 +11,7 @@ all() ->
      semaphore_limits_calls, semaphore_counts_every_kind_of_call, default_pool_size_wins, context_mode,
      unknown_context_mode, io_pool_configuration, older_names_are_mapped, older_names_warn_once,
      imports_paths_preload_for_every_pool, pools_from_configuration, pools_from_configuration_that_fail,
+     pool_from_configuration_with_failing_code,
      venv_for_every_pool, application_metadata, nothing_left_in_the_node].
 
 init_per_suite(Config) -> Config.
@@ -199,8 +200,22 @@ pools_from_configuration(_) ->
 %% Proves that a faulty pool in sys.config fails the start of the application and is named.
 pools_from_configuration_that_fail(_) ->
     start_fails([{pools, [{bad_pool, 1, #{colour => red}}]}], "colour"),
-    start_fails([{pools, [{bad_pool, 1, #{preload => <<"1 / 0">>}}]}], "ZeroDivisionError"),
-    start_fails([{imports, [no_such_module_here]}], "no_such_module_here").
+    start_fails([{pools, [{bad_pool, none, #{}}]}], "pools"),
+    start_fails([{max_concurrent, lots}], "max_concurrent").
+
+%% Proves that a pool of sys.config whose Python code fails says why, in the log and to its callers, while the
+%% application and the other pools serve.
+pool_from_configuration_with_failing_code(_) ->
+    Log = py_test:collect_log(),
+    try
+        ok = py_test:start([{pools, [{bad_pool, 1, #{preload => <<"1 / 0">>}}]}]),
+        _ = py_test:wait_log("ZeroDivisionError"),
+        {error, Reason} = py:call(bad_pool, probe, echo, [1]),
+        ?assertNotEqual(nomatch, string:find(io_lib:format("~tp", [Reason]), "ZeroDivisionError")),
+        ?assertEqual({ok, 1}, py:call(probe, echo, [1]))
+    after
+        py_test:stop_log(Log)
+    end.
 
 start_fails(Env, Part) ->
     py_test:stop(),
