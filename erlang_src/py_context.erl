@@ -219,7 +219,11 @@ env(Ctx) ->
 -spec why_dead(pid()) -> term().
 why_dead(Ctx) ->
     case py_tables:why_dead(Ctx) of
-        unknown -> await_death(Ctx);
+        unknown ->
+            case proc_lib:translate_initial_call(Ctx) of
+                {?MODULE, _, _} -> await_death(Ctx);
+                _ -> stopped
+            end;
         Why -> Why
     end.
 
