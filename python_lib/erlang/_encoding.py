@@ -25,7 +25,7 @@ encoders: dict[type, Callable[[Any], object]] = {}
 _BUILTINS = frozenset({bool, bytes, dict, float, int, list, str, tuple, type(None)})
 
 
-def register_encoder(cls: type[T], fn: Callable[[T], object]) -> None:
+def register_encoder[T](cls: type[T], fn: Callable[[T], object]) -> None:
     """Let ``fn`` say what stands for objects of ``cls``, and of its subclasses without an encoder of their own.
 
     ``fn`` is called with the object and returns any value that can be converted; what it raises is what the call

@@ -10,9 +10,10 @@ import os
 import site
 import sys
 import threading
-from typing import Iterable
+from collections.abc import Iterable
 
 import _erlang
+
 import erlang
 import erlang._encoding
 
@@ -49,15 +50,15 @@ def _logged(fd: int, name: str) -> io.TextIOWrapper:
     raw = _LoggedOutput(fd)
     raw.name = name
     # Unbuffered, as under `python -u`: the port program joins the parts of a line.
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)  # type: ignore[arg-type]
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
 def redirect_output() -> None:
     """Put the logged streams in place of the standard ones. Idempotent."""
     if isinstance(getattr(sys.stdout, "buffer", None), _LoggedOutput):
         return
-    sys.stdout = sys.__stdout__ = _logged(1, "<stdout>")
-    sys.stderr = sys.__stderr__ = _logged(2, "<stderr>")
+    sys.stdout = sys.__stdout__ = _logged(1, "<stdout>")  # type: ignore[misc]
+    sys.stderr = sys.__stderr__ = _logged(2, "<stderr>")  # type: ignore[misc]
 
 
 def prepare(paths: Iterable[str], imports: Iterable[str]) -> None:

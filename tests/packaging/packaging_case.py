@@ -1,4 +1,4 @@
-"""What the packaging tests share: copies of the source tree, running commands, and the one call that proves it works."""
+"""What the packaging tests share: copies of the source tree, running commands, and the call that proves it works."""
 
 import os
 import pathlib

@@ -7,7 +7,8 @@ from packaging_case import PackagingCase, library_path
 REBAR_CONFIG = """
 {{erl_opts, [debug_info]}}.
 {{deps, [{dependency}]}}.
-{{relx, [{{release, {{demo, "1"}}, [demo, sasl]}}, {{dev_mode, false}}, {{include_erts, false}}, {{extended_start_script, false}}]}}.
+{{relx, [{{release, {{demo, "1"}}, [demo, sasl]}},
+        {{dev_mode, false}}, {{include_erts, false}}, {{extended_start_script, false}}]}}.
 """
 
 APP_SRC = """
