@@ -14,9 +14,8 @@ from erlang.errors import ConversionError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import Any
 
-    T = TypeVar("T")
     Converter = Callable[[Any], object]
 
 encoders: dict[type, Callable[[Any], object]] = {}
