@@ -114,7 +114,8 @@ PyRef Calling::module(std::string_view text) {
   if (!present && PyErr_Occurred() != nullptr) return {};
   // A module in sys.modules may still be importing in another thread; PyImport_Import waits for it. Once seen complete
   // it stays so, and a replaced one is another object.
-  if (const auto found = modules_.find(text); present && found != modules_.end() && found->second.get() == present.get())
+  if (const auto found = modules_.find(text);
+      present && found != modules_.end() && found->second.get() == present.get())
     return present;
   auto imported = PyRef::steal(PyImport_Import(name_object.get()));
   if (imported) {
@@ -145,7 +146,8 @@ PyRef Calling::function(std::string_view module_text, std::string_view function_
     for (PyObject* globals : {namespaces.own, namespaces.shared}) {
       if (globals == nullptr) continue;
       auto found = PyRef::borrow(PyDict_GetItemWithError(globals, first.get()));
-      if (found) return dot == std::string_view::npos ? std::move(found) : attribute(found.get(), function_text.substr(dot + 1));
+      if (found)
+        return dot == std::string_view::npos ? std::move(found) : attribute(found.get(), function_text.substr(dot + 1));
       if (PyErr_Occurred() != nullptr) return {};
     }
   }
@@ -168,8 +170,8 @@ PyRef Calling::call(TermReader& body, const Namespaces& namespaces) {
   const std::size_t positional = arguments.size();
   auto keywords = read_keywords(body, types_, arguments);
   if (!keywords && PyErr_Occurred() != nullptr) return {};
-  return PyRef::steal(PyObject_Vectorcall(callable.get(), arguments.data(),
-                                          positional | PY_VECTORCALL_ARGUMENTS_OFFSET, keywords.get()));
+  return PyRef::steal(PyObject_Vectorcall(callable.get(), arguments.data(), positional | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                          keywords.get()));
 }
 
 PyRef Calling::compile(std::string_view code, int start) {
@@ -185,7 +187,8 @@ PyRef Calling::compile(std::string_view code, int start) {
   std::string_view text = code;
   if (start == Py_eval_input) text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
   const std::string terminated(text);
-  auto compiled = PyRef::steal(Py_CompileString(terminated.c_str(), start == Py_eval_input ? "<eval>" : "<exec>", start));
+  auto compiled =
+      PyRef::steal(Py_CompileString(terminated.c_str(), start == Py_eval_input ? "<eval>" : "<exec>", start));
   if (compiled && cached) {
     if (compiled_.size() >= kMaxCachedExpressions) compiled_.clear();
     compiled_.insert_or_assign(std::string(code), compiled.copy());

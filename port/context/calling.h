@@ -50,8 +50,8 @@ class Calling {
 
   const PythonTypes& types_;
   ByText<PyRef> names_;
-  ByText<PyRef> modules_;   ///< modules that were seen fully imported
-  ByText<PyRef> compiled_;  ///< code of expressions
+  ByText<PyRef> modules_;             ///< modules that were seen fully imported
+  ByText<PyRef> compiled_;            ///< code of expressions
   std::vector<PyObject*> arguments_;  ///< scratch of call(); empty between calls, moved out during one
 };
 

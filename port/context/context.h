@@ -73,7 +73,7 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
     std::int64_t deadline_ns = 0;
     std::int64_t interrupted_ns = 0;  ///< when the last interrupt was sent
     Interruption interruption = Interruption::kNone;
-    bool delivered = false;           ///< an exception was set in the thread
+    bool delivered = false;  ///< an exception was set in the thread
     bool stuck_reported = false;
     std::string alias;
   };
@@ -106,7 +106,8 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
   Mailbox mailbox_;
   ContextCounters counters_;
   std::atomic<bool> executing_ = false;
-  std::atomic<int> interrupters_ = 0;  ///< threads in deliver_interrupt, 0 or 1; the interpreter stays while there is one
+  std::atomic<int> interrupters_ =
+      0;  ///< threads in deliver_interrupt, 0 or 1; the interpreter stays while there is one
 
   bool stopping_ = false;  // Of the leader: whoever reads stdin.
 

@@ -20,8 +20,7 @@ namespace erlang_python {
 class Contexts final : public Dispatcher, public Watched {
  public:
   /// `services.dispatcher` is this object.
-  explicit Contexts(Services& services)
-      : services_(services), pieces_(services.config.max_value_bytes) {}
+  explicit Contexts(Services& services) : services_(services), pieces_(services.config.max_value_bytes) {}
   Contexts(const Contexts&) = delete;
   Contexts& operator=(const Contexts&) = delete;
 
@@ -69,11 +68,11 @@ class Contexts final : public Dispatcher, public Watched {
   mutable std::mutex mu_;
   // Guarded by mu_.
   std::map<ContextId, std::shared_ptr<Context>> contexts_;
-  std::deque<Start> for_parked_;   ///< at most parked_ of them
-  std::size_t parked_ = 0;         ///< threads in wait_parked
+  std::deque<Start> for_parked_;  ///< at most parked_ of them
+  std::size_t parked_ = 0;        ///< threads in wait_parked
   std::condition_variable parked_bell_;
 
-  bool memory_reported_ = false;   // Loop thread only.
+  bool memory_reported_ = false;  // Loop thread only.
 };
 
 /// Resident bytes of this process; 0 when /proc cannot be read.

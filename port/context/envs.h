@@ -7,8 +7,8 @@
 
 namespace erlang_python {
 
-/// The namespaces of a context: the shared one and one per Erlang process that has one. Use only on the context's thread,
-/// attached.
+/// The namespaces of a context: the shared one and one per Erlang process that has one. Use only on the context's
+/// thread, attached.
 class Envs {
  public:
   /// Makes the shared namespace. False with a Python error set.

@@ -59,9 +59,8 @@ bool Context::stop(Request request) {
 }
 
 void Context::watch(std::int64_t now) {
-  for (const Request& late : mailbox_.remove_if([now](const Request& request) {
-         return request.deadline_ns != 0 && now >= request.deadline_ns;
-       })) {
+  for (const Request& late : mailbox_.remove_if(
+           [now](const Request& request) { return request.deadline_ns != 0 && now >= request.deadline_ns; })) {
     counters_.timeouts.fetch_add(1, std::memory_order_relaxed);
     TermWriter out;
     begin_reply(out, late.message.alias, late.message.slot);
@@ -72,8 +71,8 @@ void Context::watch(std::int64_t now) {
   const std::scoped_lock lock(current_mu_);
   if (!current_.running || current_.deadline_ns == 0 || now < current_.deadline_ns) return;
   if (current_.interruption == Interruption::kNone || now - current_.interrupted_ns >= kInterruptAgainNs) {
-    start_interrupter(
-        current_.interruption == Interruption::kStopped ? Interruption::kStopped : Interruption::kTimeout, now);
+    start_interrupter(current_.interruption == Interruption::kStopped ? Interruption::kStopped : Interruption::kTimeout,
+                      now);
   }
   const std::int64_t grace_ms = services_.config.hard_timeout_grace_ms;
   if (grace_ms > 0 && !current_.stuck_reported && now >= current_.deadline_ns + grace_ms * kNsPerMs) {

@@ -30,9 +30,9 @@ class ThreadCensus {
   std::atomic<int> active_ = 0;
 };
 
-/// Whether a leader that finds nothing to read polls on or sleeps. Polling saves two wake-ups across cores (about 40 µs on
-/// a virtual machine) when the next request comes soon, and burns a core for nothing when it does not: so each context
-/// keeps a score of what polling would have brought lately. One thread.
+/// Whether a leader that finds nothing to read polls on or sleeps. Polling saves two wake-ups across cores (about 40 µs
+/// on a virtual machine) when the next request comes soon, and burns a core for nothing when it does not: so each
+/// context keeps a score of what polling would have brought lately. One thread.
 class SpinPolicy {
  public:
   static constexpr std::int64_t kSpinNs = 50 * kNsPerUs;

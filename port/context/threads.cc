@@ -43,8 +43,7 @@ void Contexts::new_context(const Frame& frame, const Message& message) {
     return;
   }
   if (message.context == 0) return reply_bad_request(message.alias, 0, "context 0");
-  auto context =
-      std::make_shared<Context>(message.context, static_cast<Mode>(*mode), std::move(preload), services_);
+  auto context = std::make_shared<Context>(message.context, static_cast<Mode>(*mode), std::move(preload), services_);
   {
     const std::scoped_lock lock(mu_);
     if (!contexts_.emplace(message.context, context).second) {

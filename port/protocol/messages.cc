@@ -16,18 +16,29 @@ struct Shape {
 
 std::optional<Shape> shape_of(std::int64_t operation) {
   switch (operation) {
-    case static_cast<int>(Operation::kInit): return Shape{2, false, false, false};
-    case static_cast<int>(Operation::kCall): return Shape{11, true, true, true};
-    case static_cast<int>(Operation::kEval): return Shape{9, true, true, true};
-    case static_cast<int>(Operation::kExec): return Shape{8, true, true, true};
+    case static_cast<int>(Operation::kInit):
+      return Shape{2, false, false, false};
+    case static_cast<int>(Operation::kCall):
+      return Shape{11, true, true, true};
+    case static_cast<int>(Operation::kEval):
+      return Shape{9, true, true, true};
+    case static_cast<int>(Operation::kExec):
+      return Shape{8, true, true, true};
     case static_cast<int>(Operation::kPiece):
-    case static_cast<int>(Operation::kLastPiece): return Shape{3, true, false, false};
-    case static_cast<int>(Operation::kNewContext): return Shape{5, true, true, false};
-    case static_cast<int>(Operation::kStopContext): return Shape{3, true, true, false};
-    case static_cast<int>(Operation::kDropEnv): return Shape{3, false, true, false};
-    case static_cast<int>(Operation::kInterrupt): return Shape{3, true, true, false};
-    case static_cast<int>(Operation::kStats): return Shape{2, true, false, false};
-    default: return std::nullopt;
+    case static_cast<int>(Operation::kLastPiece):
+      return Shape{3, true, false, false};
+    case static_cast<int>(Operation::kNewContext):
+      return Shape{5, true, true, false};
+    case static_cast<int>(Operation::kStopContext):
+      return Shape{3, true, true, false};
+    case static_cast<int>(Operation::kDropEnv):
+      return Shape{3, false, true, false};
+    case static_cast<int>(Operation::kInterrupt):
+      return Shape{3, true, true, false};
+    case static_cast<int>(Operation::kStats):
+      return Shape{2, true, false, false};
+    default:
+      return std::nullopt;
   }
 }
 

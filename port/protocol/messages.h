@@ -54,13 +54,13 @@ using ContextId = std::uint32_t;
 /// What the reader needs to know of a frame; fields that an operation does not have stay 0.
 struct Message {
   Operation operation = Operation::kInit;
-  Bytes alias;               ///< the ETF of the reply address, without a version byte; empty when there is none
+  Bytes alias;  ///< the ETF of the reply address, without a version byte; empty when there is none
   ContextId context = 0;
   std::uint32_t slot = 0;
   std::uint64_t timeout_ms = 0;
   std::uint64_t env = 0;
   std::uint32_t flags = 0;
-  std::size_t body = 0;      ///< position in the frame of the first term after the header fields
+  std::size_t body = 0;  ///< position in the frame of the first term after the header fields
 };
 
 /// Why a frame was refused, with the alias and slot when they could be read, so that the caller can be told.
@@ -73,18 +73,19 @@ struct Malformed {
 /// Reads the header fields. Views point into `frame`. Does not look at the body.
 std::variant<Message, Malformed> parse_message(Bytes frame);
 
-/// Begins a frame: room for the length, then the version byte and the header of a notice. finish_frame() sets the length.
+/// Begins a frame: room for the length, then the version byte and the header of a notice. finish_frame() sets the
+/// length.
 void begin_reply(TermWriter& out, Bytes alias, std::uint32_t slot);
 void begin_notice(TermWriter& out, Notice notice, std::size_t further_elements);
 void finish_frame(TermWriter& out);
 
 /// Payloads of docs/protocol.md, each with its version byte.
 void write_ok(TermWriter& out);
-void write_ok_atom(TermWriter& out, std::string_view atom);            ///< {ok, Atom}
-void write_error(TermWriter& out, std::string_view atom);              ///< {error, Atom}
+void write_ok_atom(TermWriter& out, std::string_view atom);                              ///< {ok, Atom}
+void write_error(TermWriter& out, std::string_view atom);                                ///< {error, Atom}
 void write_error(TermWriter& out, std::string_view kind, std::string_view detail_atom);  ///< {error, {Kind, Detail}}
-void write_bad_request(TermWriter& out, std::string_view reason);      ///< {error, {bad_request, Text}}
+void write_bad_request(TermWriter& out, std::string_view reason);  ///< {error, {bad_request, Text}}
 void write_too_large(TermWriter& out, std::size_t bytes, std::size_t max_bytes);
-void write_context_died_stopped(TermWriter& out);                      ///< {error, {context_died, stopped}}
+void write_context_died_stopped(TermWriter& out);  ///< {error, {context_died, stopped}}
 
 }  // namespace erlang_python

@@ -27,7 +27,9 @@ PyObject* write_output(PyObject* module, PyObject* args) {
   Py_RETURN_NONE;
 }
 
-PyObject* context_id(PyObject* module, PyObject*) { return PyLong_FromUnsignedLong(current_context(*state_of(module))); }
+PyObject* context_id(PyObject* module, PyObject*) {
+  return PyLong_FromUnsignedLong(current_context(*state_of(module)));
+}
 
 PyMethodDef methods[] = {
     {"write", write_output, METH_VARARGS,
@@ -52,8 +54,14 @@ PyModuleDef_Slot slots[] = {
 };
 
 PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "_erlang", "What the package erlang needs of the port program.", sizeof(ModuleState),
-    methods,               slots,     nullptr,                                              nullptr,
+    PyModuleDef_HEAD_INIT,
+    "_erlang",
+    "What the package erlang needs of the port program.",
+    sizeof(ModuleState),
+    methods,
+    slots,
+    nullptr,
+    nullptr,
     nullptr,
 };
 

@@ -6,7 +6,8 @@ namespace erlang_python {
 namespace {
 
 constexpr std::string_view kSubinterpreterRemedy =
-    " (extension modules without support for subinterpreters cannot be used in a context of mode owngil: start the pool "
+    " (extension modules without support for subinterpreters cannot be used in a context of mode owngil: start the "
+    "pool "
     "or context with mode => worker, or with mode => worker and isolation => context for parallel work)";
 
 /// The UTF-8 text of a str, with what UTF-8 cannot hold replaced.

@@ -94,8 +94,8 @@ Result<std::unique_ptr<Interpreter>> Interpreter::open(const Options& options) {
   if (!state) return state.error();
   std::unique_ptr<Interpreter> interpreter(new Interpreter(options, *state));
   if (!interpreter->load_package()) {
-    const std::string reason = "the Python package erlang in " + options.config.package_path +
-                               " cannot be loaded: " + describe_exception();
+    const std::string reason =
+        "the Python package erlang in " + options.config.package_path + " cannot be loaded: " + describe_exception();
     interpreter->detach();
     return Error{reason};
   }

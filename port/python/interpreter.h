@@ -13,13 +13,13 @@ namespace erlang_python {
 
 enum class Mode : std::uint8_t { kWorker = 0, kOwnGil = 1 };
 
-/// A thread's place in an interpreter: in the main one (worker) or in a subinterpreter of its own (owngil). Made, used and
-/// closed on one and the same thread; detached, except between attach() and detach().
+/// A thread's place in an interpreter: in the main one (worker) or in a subinterpreter of its own (owngil). Made, used
+/// and closed on one and the same thread; detached, except between attach() and detach().
 class Interpreter {
  public:
   struct Options {
     Mode mode;
-    ContextId context;        ///< for output of threads that Python starts itself
+    ContextId context;  ///< for output of threads that Python starts itself
     const PortConfig& config;
     OutputSink& output;
     std::mutex& creation_mu;  ///< CPython races when two interpreters start or end at once: one at a time
@@ -42,8 +42,8 @@ class Interpreter {
   unsigned long thread_ident() const { return thread_ident_; }
   const PythonTypes& types() const { return *types_; }
 
-  /// Attached. Makes a used owngil interpreter look new: the modules of its user are forgotten. False: it cannot be used
-  /// again (threads are left in it).
+  /// Attached. Makes a used owngil interpreter look new: the modules of its user are forgotten. False: it cannot be
+  /// used again (threads are left in it).
   bool clean();
   /// Attached. The thread and the interpreter belong to this context from now on; 0: to none.
   void assign_to(ContextId context);

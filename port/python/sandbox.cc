@@ -12,9 +12,9 @@ namespace {
 constexpr std::array<std::string_view, 3> kReplacesTheProcess = {"os.fork", "os.forkpty", "os.exec"};
 
 constexpr std::array<std::string_view, 18> kStrict = {
-    "subprocess.Popen", "os.system",    "os.posix_spawn", "os.spawn",         "os.remove",     "os.rename",
-    "os.rmdir",         "os.mkdir",     "os.link",        "os.symlink",       "os.truncate",   "os.kill",
-    "os.chmod",         "shutil.rmtree", "socket.connect", "socket.bind",      "ctypes.dlopen", "socket.getaddrinfo",
+    "subprocess.Popen", "os.system",     "os.posix_spawn", "os.spawn",    "os.remove",     "os.rename",
+    "os.rmdir",         "os.mkdir",      "os.link",        "os.symlink",  "os.truncate",   "os.kill",
+    "os.chmod",         "shutil.rmtree", "socket.connect", "socket.bind", "ctypes.dlopen", "socket.getaddrinfo",
 };
 
 template <typename List>
@@ -64,8 +64,9 @@ int audit(const char* event, PyObject* args, void* data) {
   if (event[0] != 'o' && event[0] != 's' && event[0] != 'c') return 0;
   const std::string_view name(event);
   if (contains(kReplacesTheProcess, name)) {
-    return refuse(event, "it would duplicate or replace the process that serves the pool; use subprocess, or multiprocessing "
-                         "with the start method spawn");
+    return refuse(event,
+                  "it would duplicate or replace the process that serves the pool; use subprocess, or multiprocessing "
+                  "with the start method spawn");
   }
   if (*static_cast<const Sandbox*>(data) != Sandbox::kStrict) return 0;
   if (contains(kStrict, name)) return refuse(event, "sandbox => strict");

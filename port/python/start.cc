@@ -15,9 +15,7 @@
 namespace erlang_python {
 namespace {
 
-std::string own_minor_version() {
-  return std::to_string(PY_MAJOR_VERSION) + "." + std::to_string(PY_MINOR_VERSION);
-}
+std::string own_minor_version() { return std::to_string(PY_MAJOR_VERSION) + "." + std::to_string(PY_MINOR_VERSION); }
 
 /// "3.13" of the version line of pyvenv.cfg ("version" by venv, "version_info" by virtualenv and uv).
 std::string venv_minor_version(const std::string& venv) {
@@ -37,7 +35,8 @@ std::string venv_minor_version(const std::string& venv) {
 Result<std::string> choose_executable(const PortConfig& config) {
   if (!config.venv.empty()) {
     const std::string version = venv_minor_version(config.venv);
-    if (version.empty()) return Error{"venv " + config.venv + ": no pyvenv.cfg with a version there (pool option venv)"};
+    if (version.empty())
+      return Error{"venv " + config.venv + ": no pyvenv.cfg with a version there (pool option venv)"};
     if (version != own_minor_version()) {
       return Error{"venv " + config.venv + " is of Python " + version + ", this port program of Python " +
                    own_minor_version() + " (pool option venv)"};

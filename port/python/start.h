@@ -1,8 +1,8 @@
 #pragma once
 
 #include "base/result.h"
-#include "protocol/port_config.h"
 #include "etf/term_writer.h"
+#include "protocol/port_config.h"
 
 namespace erlang_python {
 
@@ -16,7 +16,8 @@ void write_python_facts(TermWriter& out);
 bool owngil_supported();
 
 /// True when a subinterpreter can be ended without a crash (3.14 and later). Below, `Py_EndInterpreter` aborts after
-/// datetime or sqlite3 were imported in several interpreters ("free(): invalid pointer"; measured with 3.13.0, 3.13.15).
+/// datetime or sqlite3 were imported in several interpreters ("free(): invalid pointer"; measured
+/// with 3.13.0, 3.13.15).
 bool interpreters_can_end();
 
 }  // namespace erlang_python

@@ -23,7 +23,8 @@ void send_line(int fd, const std::uint8_t* line, std::size_t length) noexcept {
   constexpr std::size_t kMaxLine = 3800;  // a write of at most PIPE_BUF bytes is atomic
   length = std::min(length, kMaxLine);
   std::array<std::uint8_t, kMaxLine + 32> frame;
-  const std::array<std::uint8_t, 13> head = {131, 104, 4, 97, 5, 97, static_cast<std::uint8_t>(fd), 97, 0, 109, 0, 0, 0};
+  const std::array<std::uint8_t, 13> head = {131, 104, 4,   97, 5, 97, static_cast<std::uint8_t>(fd),
+                                             97,  0,   109, 0,  0, 0};
   std::uint8_t* p = frame.data() + kLengthBytes;
   std::memcpy(p, head.data(), 10);
   p += 10;

@@ -21,9 +21,7 @@ PortLoop* self(void* data) { return static_cast<PortLoop*>(data); }
 PortLoop::PortLoop(Parts parts) : parts_(parts) {}
 
 Status PortLoop::open() {
-  const auto failed = [](const char* what, int code) {
-    return Error{std::string(what) + ": " + uv_strerror(code)};
-  };
+  const auto failed = [](const char* what, int code) { return Error{std::string(what) + ": " + uv_strerror(code)}; };
   if (int code = uv_loop_init(&loop_); code != 0) return failed("libuv loop", code);
   if (int code = uv_async_init(&loop_, &doorbell_, [](uv_async_t* h) noexcept { self(h->data)->on_doorbell(); });
       code != 0) {
@@ -34,9 +32,10 @@ Status PortLoop::open() {
     uv_poll_t* handle;
     int fd;
   };
-  for (const Watch& watch : {Watch{&stdin_poll_, parts_.reader.fd()}, Watch{&stdout_poll_, parts_.writer.fd()},
-                             Watch{&captured_out_poll_, parts_.captured_out},
-                             Watch{&captured_error_poll_, parts_.captured_error}, Watch{&tick_poll_, parts_.ticker.fd()}}) {
+  for (const Watch& watch :
+       {Watch{&stdin_poll_, parts_.reader.fd()}, Watch{&stdout_poll_, parts_.writer.fd()},
+        Watch{&captured_out_poll_, parts_.captured_out}, Watch{&captured_error_poll_, parts_.captured_error},
+        Watch{&tick_poll_, parts_.ticker.fd()}}) {
     if (int code = uv_poll_init(&loop_, watch.handle, watch.fd); code != 0) return failed("libuv poll", code);
     watch.handle->data = this;
   }

@@ -38,8 +38,8 @@ constexpr int kInheritedFds = 256;
 void keep_stdin_past_death() {
   std::array<int, 2> watch{};
   if (pipe2(watch.data(), O_CLOEXEC) != 0) return;
-  // A sibling, not a child: the BEAM's erl_child_setup waits for any child it has, while an orphan would stay a zombie in
-  // a container whose first process waits for nobody; and Python's os.wait() never meets it.
+  // A sibling, not a child: the BEAM's erl_child_setup waits for any child it has, while an orphan would stay a zombie
+  // in a container whose first process waits for nobody; and Python's os.wait() never meets it.
   const long sibling = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, nullptr, nullptr, nullptr, nullptr);
   if (sibling == 0) {
     close(watch[1]);

@@ -13,8 +13,8 @@ struct ClaimedStdio {
   UniqueFd captured_error;  ///< read end of the pipe that is fd 2 now; non-blocking
 };
 
-/// Moves fd 0 and 1 to high numbers with CLOEXEC, puts /dev/null on 0 and capture pipes on 1 and 2. Before anything else
-/// runs: a stray byte on the protocol is read by the BEAM as a length.
+/// Moves fd 0 and 1 to high numbers with CLOEXEC, puts /dev/null on 0 and capture pipes on 1 and 2. Before anything
+/// else runs: a stray byte on the protocol is read by the BEAM as a length.
 Result<ClaimedStdio> claim_stdio();
 
 /// Makes this process the leader of its own process group, to be killed with all its children, and has it killed when

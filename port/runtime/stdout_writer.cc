@@ -41,8 +41,8 @@ void StdoutWriter::send(Bytes first, Bytes second) {
     const std::size_t total = first.size() + second.size();
     if (taken == total) return;
     for (Bytes part : {first, second}) {
-      const std::size_t gone = part.data() == first.data() ? std::min(taken, first.size())
-                                                           : taken - std::min(taken, first.size());
+      const std::size_t gone =
+          part.data() == first.data() ? std::min(taken, first.size()) : taken - std::min(taken, first.size());
       backlog_.insert(backlog_.end(), part.begin() + static_cast<std::ptrdiff_t>(gone), part.end());
     }
     backlog_bytes_.store(backlog_.size() - backlog_begin_, std::memory_order_relaxed);

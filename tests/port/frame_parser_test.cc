@@ -1,12 +1,12 @@
 // Frames come out of the byte stream whole, whatever the reads look like, and hostile lengths cost nothing.
+#include "protocol/frame_parser.h"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <random>
 #include <string>
 #include <vector>
-
-#include "protocol/frame_parser.h"
 
 using namespace erlang_python;
 

@@ -1,11 +1,11 @@
 // At every instant at most one thread may touch the reader, whoever leads, steals or gives up.
+#include "runtime/leadership.h"
+
 #include <doctest/doctest.h>
 
 #include <atomic>
 #include <thread>
 #include <vector>
-
-#include "runtime/leadership.h"
 
 using namespace erlang_python;
 

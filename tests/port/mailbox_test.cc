@@ -1,9 +1,9 @@
 // Requests leave a mailbox in arrival order, a sleeper is always woken, and expired requests can be taken out.
+#include "context/mailbox.h"
+
 #include <doctest/doctest.h>
 
 #include <thread>
-
-#include "context/mailbox.h"
 
 using namespace erlang_python;
 

@@ -1,11 +1,11 @@
-// The header of every operation is read as docs/protocol.md has it; everything else is refused, with the alias if it can
-// be read, so that the caller is told.
+// The header of every operation is read as docs/protocol.md has it; everything else is refused, with the alias if it
+// can be read, so that the caller is told.
+#include "protocol/messages.h"
+
 #include <doctest/doctest.h>
 
 #include <string>
 #include <vector>
-
-#include "protocol/messages.h"
 
 using namespace erlang_python;
 
@@ -43,7 +43,9 @@ TermWriter call_frame() {
 }
 
 const Message* as_message(const std::variant<Message, Malformed>& parsed) { return std::get_if<Message>(&parsed); }
-const Malformed* as_malformed(const std::variant<Message, Malformed>& parsed) { return std::get_if<Malformed>(&parsed); }
+const Malformed* as_malformed(const std::variant<Message, Malformed>& parsed) {
+  return std::get_if<Malformed>(&parsed);
+}
 
 bool same_bytes(Bytes a, const std::vector<std::uint8_t>& b) {
   return std::vector<std::uint8_t>(a.begin(), a.end()) == b;

@@ -1,6 +1,7 @@
 // Output becomes lines with their context, cut and limited in rate, and nothing of it is lost in silence.
-#include <doctest/doctest.h>
+#include "runtime/output_sink.h"
 
+#include <doctest/doctest.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -10,7 +11,6 @@
 #include <vector>
 
 #include "protocol/frame_parser.h"
-#include "runtime/output_sink.h"
 
 using namespace erlang_python;
 

@@ -1,10 +1,10 @@
 // Pieces are joined per sender, in order, within a limit, and not kept for senders that have gone.
+#include "protocol/piece_assembler.h"
+
 #include <doctest/doctest.h>
 
 #include <string>
 #include <vector>
-
-#include "protocol/piece_assembler.h"
 
 using namespace erlang_python;
 

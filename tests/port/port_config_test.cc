@@ -1,10 +1,11 @@
 // The configuration that Erlang sends is read whole, and a bad entry is named.
+#include "protocol/port_config.h"
+
 #include <doctest/doctest.h>
 
 #include <string>
 
 #include "etf/term_writer.h"
-#include "protocol/port_config.h"
 
 using namespace erlang_python;
 

@@ -1,7 +1,8 @@
 // Frames reach Erlang whole and in order although many threads write and the pipe is full, and large replies come in
 // pieces.
-#include <doctest/doctest.h>
+#include "runtime/stdout_writer.h"
 
+#include <doctest/doctest.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
@@ -14,7 +15,6 @@
 #include <vector>
 
 #include "protocol/frame_parser.h"
-#include "runtime/stdout_writer.h"
 
 using namespace erlang_python;
 
