@@ -51,10 +51,19 @@ check() ->
     Checks = [{max_concurrent, max_concurrent(), fun is_positive/1},
               {max_frame_bytes, max_frame_bytes(), fun(Bytes) -> is_integer(Bytes) andalso Bytes >= ?MIN_FRAME_BYTES end},
               {pools, get(pools, []), fun is_list/1}],
-    case [{bad_config, Key, Value} || {Key, Value, IsGood} <- Checks, not IsGood(Value)] of
+    case [{bad_config, Key, Value} || {Key, Value, IsGood} <- Checks, not IsGood(Value)] ++ wrong_options() of
         [] -> ok;
         [Reason | _] -> {error, Reason}
     end.
+
+%% Keys that are defaults of pool options.
+wrong_options() ->
+    [{bad_config, Key, Reason}
+     || {Key, Option} <- [{context_mode, mode}, {io_pool_mode, mode}, {python, python}, {venv, venv}, {imports, imports},
+                          {paths, paths}, {preload_code, preload}, {sandbox, sandbox},
+                          {hard_timeout_grace, hard_timeout_grace}],
+        Value <- [get(Key, none)], Value =/= none,
+        {error, Reason} <- [py_pool_options:check(Option, Value)]].
 
 is_positive(Value) -> is_integer(Value) andalso Value > 0.
 

@@ -1,7 +1,7 @@
 %% @doc The options of pools and contexts, checked one by one and brought into the form that py_port sends.
 -module(py_pool_options).
 
--export([pool/3, context/2, mode/1, config/2]).
+-export([pool/3, context/2, check/2, mode/1, config/2]).
 
 -export_type([spec/0]).
 
@@ -53,6 +53,14 @@ context(Mode, Options) ->
                 end}};
         {error, _} = Error ->
             Error
+    end.
+
+%% @doc Whether an option may have this value.
+-spec check(atom(), term()) -> ok | {error, term()}.
+check(Key, Value) ->
+    case fold([{Key, Value}], #{preload => []}) of
+        {ok, _} -> ok;
+        {error, _} = Error -> Error
     end.
 
 fold([], Spec) ->

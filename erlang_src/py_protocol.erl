@@ -32,12 +32,21 @@ request({eval, Expr, Locals}, #route{id = Id, env = Env}, Alias, Slot, TimeoutMs
 request({exec, Code}, #route{id = Id, env = Env}, Alias, Slot, TimeoutMs, Flags) ->
     term_to_binary({?OP_EXEC, Id, Alias, Slot, TimeoutMs, Env, Flags, Code}).
 
-%% @doc Cuts a frame that is larger than a piece; the port joins them by `Alias'.
--spec pieces(reference(), binary()) -> [binary()].
-pieces(Alias, <<Piece:?PIECE_BYTES/binary, Rest/binary>>) when Rest =/= <<>> ->
-    [term_to_binary({?OP_PIECE, Alias, Piece}) | pieces(Alias, Rest)];
-pieces(Alias, Last) ->
-    [term_to_binary({?OP_LAST_PIECE, Alias, Last})].
+%% @doc Cuts a frame that is larger than a piece; the port joins them by `Alias'. What term_to_binary/1 would give, without
+%% another copy of the bytes.
+-spec pieces(reference(), binary()) -> [iodata()].
+pieces(Alias, Frame) ->
+    <<131, Name/binary>> = term_to_binary(Alias),
+    cut(Name, Frame).
+
+cut(Name, <<Piece:?PIECE_BYTES/binary, Rest/binary>>) when Rest =/= <<>> ->
+    [piece(?OP_PIECE, Name, Piece) | cut(Name, Rest)];
+cut(Name, Last) ->
+    [piece(?OP_LAST_PIECE, Name, Last)].
+
+%% A 3-tuple (104) of a small integer (97), the reference, and a binary (109).
+piece(Operation, Name, Bytes) ->
+    [<<131, 104, 3, 97, Operation>>, Name, <<109, (byte_size(Bytes)):32>>, Bytes].
 
 -spec new_context(reference(), pos_integer(), worker | owngil, [binary()]) -> binary().
 new_context(Alias, Id, Mode, Preload) ->
