@@ -197,10 +197,14 @@ pools_from_configuration(_) ->
     ?assertEqual({2, 1, 1}, list_to_tuple([py_context_router:num_contexts(P) || P <- [from_config, another, third]])),
     ?assertEqual({ok, <<"yes">>}, py:call(from_config, os, getenv, [<<"FROM_CONFIG">>])).
 
-%% Proves that a faulty pool in sys.config fails the start of the application and is named.
+%% Proves that a faulty pool or option in sys.config fails the start of the application and is named.
 pools_from_configuration_that_fail(_) ->
     start_fails([{pools, [{bad_pool, 1, #{colour => red}}]}], "colour"),
     start_fails([{pools, [{bad_pool, none, #{}}]}], "pools"),
+    start_fails([{sandbox, bogus}], "sandbox"),
+    start_fails([{venv, 42}], "venv"),
+    start_fails([{imports, json}], "imports"),
+    start_fails([{hard_timeout_grace, -1}], "hard_timeout_grace"),
     start_fails([{max_concurrent, lots}], "max_concurrent").
 
 %% Proves that a pool of sys.config whose Python code fails says why, in the log and to its callers, while the
