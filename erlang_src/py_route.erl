@@ -48,35 +48,45 @@ pool(Pool, #caller{pools = Pools}) ->
 by_scheduler(Pool) ->
     Scheduler = erlang:system_info(scheduler_id),
     case ets:lookup(py_routes, {Pool, Scheduler}) of
-        [{_, Route, Size}] ->
-            case Size > erlang:system_info(schedulers) of
-                false -> Route;
-                true -> idle(Pool, Route, Scheduler, Size)
+        [{_, Route, _Own, 1, _Others}] ->
+            Route;
+        [{_, Route = #route{tag = Tag}, Own, Size, Others}] ->
+            Slots = py_slots:ref(),
+            case py_slots:load(Slots, Tag) of
+                0 -> Route;
+                Load ->
+                    case Size > erlang:system_info(schedulers) orelse py_slots:is_slow(Slots, Tag) of
+                        true -> less_busy(Pool, Route, Load, Slots, Own, Size, Others);
+                        false -> Route
+                    end
             end;
         [] ->
             {down, Pool}
     end.
 
-%% A pool with more contexts than there are schedulers is meant for requests that wait: the first that has nothing to
-%% do, beginning with the scheduler's own, which gets the request when all are busy.
-idle(Pool, Route, Scheduler, Size) ->
-    Slots = py_slots:ref(),
-    case py_slots:load(Slots, Route#route.tag) of
+%% A busy context that completes requests all the time is the best place for the next one: its thread is awake and reads
+%% the requests itself. One that has completed nothing for a while would make it wait. That happens to all processes of a
+%% node whose work is waiting for Python: the BEAM then runs them all on one scheduler, so its choice alone would send
+%% everything to one context. A pool with more contexts than schedulers is meant for waiting: its first idle one is taken.
+less_busy(Pool, Route, Load, Slots, Own, Size, Others) ->
+    case least(Others, Slots, 1, 0, Load) of
         0 -> Route;
-        _ -> idle(Pool, Route, Slots, Scheduler rem Size + 1, Size, Size)
+        Next ->
+            case ets:lookup(py_routes, {Pool, {(Own - 1 + Next) rem Size + 1}}) of
+                [{_, Other}] -> Other;
+                [] -> Route
+            end
     end.
 
-idle(_Pool, Own, _Slots, _Index, _Size, 0) ->
-    Own;
-idle(Pool, Own, Slots, Index, Size, Left) ->
-    case ets:lookup(py_routes, {Pool, {Index}}) of
-        [{_, Route}] ->
-            case py_slots:load(Slots, Route#route.tag) of
-                0 -> Route;
-                _ -> idle(Pool, Own, Slots, Index rem Size + 1, Size, Left - 1)
-            end;
-        [] ->
-            idle(Pool, Own, Slots, Index rem Size + 1, Size, Left - 1)
+%% Which of them has least to do, and less than `Load'; 0 for none.
+least(_Others, _Slots, _Next, Best, 0) ->
+    Best;
+least(Others, _Slots, Next, Best, _Load) when Next > tuple_size(Others) ->
+    Best;
+least(Others, Slots, Next, Best, Load) ->
+    case py_slots:load(Slots, element(Next, Others)) of
+        Less when Less >= 0, Less < Load -> least(Others, Slots, Next + 1, Next, Less);
+        _ -> least(Others, Slots, Next + 1, Best, Load)
     end.
 
 routed_pool({call, M, F, _, _}) ->

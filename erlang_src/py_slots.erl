@@ -15,7 +15,7 @@
 %% Any process.
 -export([self_id/0, take/3, sent/4, cancel/4, release/2, max/1, effective_max/1]).
 %% Contexts.
--export([open_tag/2, close_tag/2, load/2, in_flight/2]).
+-export([open_tag/2, close_tag/2, load/2, is_slow/2, in_flight/2]).
 %% The count of pool registrations shares the array: the hot path then needs one reference.
 -export([registrations/1, set_registrations/2]).
 
@@ -34,9 +34,14 @@
 -define(NOMINAL, 5).        % the limit as it was asked for
 -define(LOAD, 8).           % + tag: requests in flight in a context, CLOSED when it takes no more
 -define(TAGS, 16384).
--define(ENTRY, (?LOAD + ?TAGS)).  % + slot
-%% 512 KiB. Beyond as many concurrent requests the limit limits nothing.
+-define(LAST, (?LOAD + ?TAGS)).   % + tag: when it last completed a request, in microseconds
+-define(GAP, (?LAST + ?TAGS)).    % + tag: how long after the one before
+-define(ENTRY, (?GAP + ?TAGS)).   % + slot
+%% 512 KiB of the array's 900. Beyond as many concurrent requests the limit limits nothing.
 -define(CAPACITY, 65536).
+
+%% Longer than the wake-up of another context's thread costs.
+-define(SLOW_US, 500).
 
 -define(CLOSED, -(1 bsl 40)).
 -define(ID_BITS, 28).
@@ -164,7 +169,11 @@ release(_Ref, 0) ->
 release(Ref, Slot) when Slot =< ?CAPACITY ->
     case atomics:exchange(Ref, ?ENTRY + Slot, 0) of
         0 -> ok;
-        Value -> freed(Ref, Slot, Value)
+        Value ->
+            Now = erlang:monotonic_time(microsecond),
+            Before = atomics:exchange(Ref, ?LAST + ?TAG_OF(Value), Now),
+            ok = atomics:put(Ref, ?GAP + ?TAG_OF(Value), Now - Before),
+            freed(Ref, Slot, Value)
     end.
 
 %% @doc Gives back a slot that was taken by hand: one of `Id' if there is one, else anybody's, since a semaphore may be
@@ -190,6 +199,8 @@ freed(Ref, Slot, Value) ->
 %% @doc From now on requests may be sent to this context.
 -spec open_tag(ref(), tag()) -> ok.
 open_tag(Ref, Tag) ->
+    ok = atomics:put(Ref, ?GAP + Tag, 0),
+    ok = atomics:put(Ref, ?LAST + Tag, erlang:monotonic_time(microsecond) - ?SLOW_US - 1),
     atomics:put(Ref, ?LOAD + Tag, 0).
 
 %% @doc From now on {@link take/3} answers `closed'. A request that got its slot before is seen by {@link in_flight/2}.
@@ -201,6 +212,13 @@ close_tag(Ref, Tag) ->
 -spec load(ref(), tag()) -> integer().
 load(Ref, Tag) ->
     atomics:get(Ref, ?LOAD + Tag).
+
+%% @doc Whether what a busy context runs is not one of those calls that take microseconds: the last took longer, or there
+%% was none for a while.
+-spec is_slow(ref(), tag()) -> boolean().
+is_slow(Ref, Tag) ->
+    atomics:get(Ref, ?GAP + Tag) > ?SLOW_US
+        orelse erlang:monotonic_time(microsecond) - atomics:get(Ref, ?LAST + Tag) > ?SLOW_US.
 
 %% @doc Exactly how many slots are held for a context. Reads every entry.
 -spec in_flight(ref(), tag()) -> non_neg_integer().

@@ -1,7 +1,7 @@
 %% @doc Owns the ETS tables, so that they outlive the processes that write them, and gives their rows names.
 %%
 %% | table | row | written by |
-%% | py_routes | `{{Pool, SchedulerId}, Route, Size}', `{{Pool, {Index}}, Route}' | the pool |
+%% | py_routes | `{{Pool, SchedulerId}, Route, Index, Size, Others}', `{{Pool, {Index}}, Route}' | the pool |
 %% | py_contexts | `{CtxPid, Route}' | the pool |
 %% | py_pools | `{Pool, PoolPid, Info}' | the pool |
 %% | py_dead | `{CtxPid, Why}', `{{ring, N}, CtxPid}' | the pool |
@@ -28,6 +28,8 @@
 
 %% Why a context died is remembered for this many, for calls on a pid that is gone.
 -define(REMEMBERED, 1000).
+%% How many other contexts a busy one is compared with. The row is copied by every request.
+-define(OTHERS, 32).
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
@@ -69,18 +71,24 @@ why_dead(Ctx) ->
 
 %% Pools
 
-%% @doc Makes these contexts the pool's, in the order of their indices: one per scheduler, and all of them by index.
+%% @doc Makes these contexts the pool's, in the order of their indices: one per scheduler, and all of them by index. The
+%% row of a scheduler has the tags of the contexts that come after its own, to look for one that has less to do.
 -spec publish(atom(), [#route{}]) -> ok.
 publish(Pool, []) ->
     unpublish(Pool);
 publish(Pool, Routes) ->
     Size = length(Routes),
-    Array = list_to_tuple(Routes),
     Before = indices(Pool),
-    Rows = [{{Pool, Scheduler}, element((Scheduler - 1) rem Size + 1, Array), Size}
-            || Scheduler <- lists:seq(1, erlang:system_info(schedulers))],
-    true = ets:insert(py_routes, Rows ++ [{{Pool, {Index}}, Route} || {Index, Route} <- lists:zip(lists:seq(1, Size), Routes)]),
+    Array = list_to_tuple(Routes),
+    PerScheduler = [scheduler_row(Pool, Scheduler, Array, Size) || Scheduler <- lists:seq(1, erlang:system_info(schedulers))],
+    PerIndex = [{{Pool, {Index}}, element(Index, Array)} || Index <- lists:seq(1, Size)],
+    true = ets:insert(py_routes, PerScheduler ++ PerIndex),
     lists:foreach(fun(Index) -> Index > Size andalso ets:delete(py_routes, {Pool, {Index}}) end, Before).
+
+scheduler_row(Pool, Scheduler, Array, Size) ->
+    Own = (Scheduler - 1) rem Size + 1,
+    Others = [(element((Own - 1 + Next) rem Size + 1, Array))#route.tag || Next <- lists:seq(1, min(Size - 1, ?OTHERS))],
+    {{Pool, Scheduler}, element(Own, Array), Own, Size, list_to_tuple(Others)}.
 
 -spec unpublish(atom()) -> ok.
 unpublish(Pool) ->
