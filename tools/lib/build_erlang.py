@@ -79,7 +79,8 @@ def main() -> None:
             beam.unlink()
     todo = stale(sources, headers, ebin) if same_options else sources
     if todo:
-        print("compile " + " ".join(source.name for source in todo), flush=True)
+        what = f"{len(todo)} Erlang modules" if len(todo) > 4 else " ".join(source.name for source in todo)
+        print(f"compile    {what}", flush=True)
         command = [arguments.erl, "-noshell", "-pa", str(ebin), "-eval", COMPILE, "-extra"]
         command += [str(source) for source in behaviours_first(todo)]
         environment = os.environ | {"COMPILE_OPTIONS": options_text, "ERL_CRASH_DUMP_SECONDS": "0"}
