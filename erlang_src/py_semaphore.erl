@@ -18,6 +18,8 @@
 -define(TAGS_TABLE, py_tags).
 %% While somebody waits: how often to look for slots of dead processes.
 -define(AUDIT_MS, 1000).
+%% After a change of the limit: how long until nobody can be about to act on the old one.
+-define(SETTLE_MS, 1000).
 
 -record(waiter, {pid :: pid(), id :: py_slots:id(), tag :: py_slots:tag()}).
 -record(state, {
@@ -175,6 +177,7 @@ handle_call({set_max, Max}, _From, State = #state{slots = Slots}) ->
     ok = py_slots:set_max(Slots, Max),
     %% From here on newcomers come here until serve/1 has looked.
     py_slots:set_waiting(Slots, 1),
+    _ = erlang:send_after(?SETTLE_MS, self(), settle),
     {reply, ok, serve(State#state{debt = true})};
 handle_call({open_tags, Owner, N}, _From, State = #state{slots = Slots}) ->
     {Tags, Free} = queue:split(N, State#state.free_tags),
@@ -216,6 +219,12 @@ handle_info(audit, State = #state{waiters = Waiters, debt = Debt}) when map_size
     {noreply, arm(audit(State#state{timer = none}))};
 handle_info(audit, State) ->
     {noreply, State#state{timer = none}};
+handle_info(settle, State = #state{slots = Slots}) ->
+    _ = case py_slots:in_debt(Slots) of
+        true -> erlang:send_after(?SETTLE_MS, self(), settle);
+        false -> py_slots:settle(Slots)
+    end,
+    {noreply, State};
 handle_info({'DOWN', Monitor, process, Owner, _}, State = #state{owners = Owners}) ->
     Closed = lists:foldl(fun([Tag], Acc) -> close(Tag, Acc) end, State, ets:match(?TAGS_TABLE, {'$1', Owner})),
     {noreply, serve(Closed#state{owners = maps:remove(Monitor, Owners)})};

@@ -11,7 +11,7 @@
 
 %% Set-up, and the waiters' half (py_semaphore).
 -export([new/1, install/1, ref/0, set_max/2, set_waiting/2, take_now/4, release_by_hand/2]).
--export([sweep_tag/2, audit/2, held/1, in_debt/1]).
+-export([sweep_tag/2, audit/2, held/1, in_debt/1, settle/1]).
 %% Any process.
 -export([self_id/0, take/3, sent/4, cancel/4, release/2, max/1, effective_max/1]).
 %% Contexts.
@@ -29,7 +29,7 @@
 
 -define(MAX, 1).            % entries in use
 -define(WAITING, 2).        % not 0: newcomers queue, and whoever gives a slot back tells py_semaphore
--define(HIGH, 3).           % the largest ?MAX so far: entries beyond were never used
+-define(HIGH, 3).           % entries beyond are free: ?MAX, or after a shrink what it was
 -define(REGISTRATIONS, 4).
 -define(NOMINAL, 5).        % the limit as it was asked for
 -define(LOAD, 8).           % + tag: requests in flight in a context, CLOSED when it takes no more
@@ -248,6 +248,12 @@ abandoned(Value, Template, IsLive) ->
 in_debt(Ref) ->
     Max = atomics:get(Ref, ?MAX),
     lists:any(fun({Slot, _}) -> Slot > Max end, entries(Ref)).
+
+%% @doc Entries beyond the limit are not looked at any more. Only when none has been held for a while: somebody may have
+%% read the old limit just before it was lowered, and not have claimed yet.
+-spec settle(ref()) -> ok.
+settle(Ref) ->
+    atomics:put(Ref, ?HIGH, atomics:get(Ref, ?MAX)).
 
 %% @doc How many slots are held, dead takers included.
 -spec held(ref()) -> non_neg_integer().
