@@ -130,6 +130,9 @@ start_pool(Pool, Size) ->
 %% @doc Starts a pool and waits until its contexts are there. One that runs stays as it is. `Options' are a mode or a map:
 %% see docs/pools.md.
 -spec start_pool(atom(), pos_integer(), atom() | map()) -> {ok, [pid()]} | {error, term()}.
+start_pool(contexts, _Size, _Options) ->
+    %% Where contexts live that are started by hand (py_standalone).
+    {error, {bad_option, pool, contexts}};
 start_pool(Pool, Size, Options) when is_map(Options) ->
     case py_pool_options:pool(Pool, Size, Options) of
         {ok, Spec} -> call({start, Spec});
@@ -142,6 +145,8 @@ start_pool(_Pool, _Size, Options) ->
 
 %% @doc Stops a pool; requests in it are answered `{error, {context_died, stopped}}'.
 -spec stop_pool(atom()) -> ok | {error, {no_such_pool, atom()}}.
+stop_pool(contexts) ->
+    {error, {no_such_pool, contexts}};
 stop_pool(Pool) ->
     call({stop, Pool}).
 
