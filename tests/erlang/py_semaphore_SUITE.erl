@@ -79,7 +79,7 @@ waiters_are_served_in_order(_) ->
 waiter_that_gives_up_is_passed_over(_) ->
     ok = py_semaphore:set_max_concurrent(1),
     ok = py_semaphore:acquire(0),
-    First = py_test:async(fun() -> py_semaphore:acquire(50) end),
+    First = py_test:async(fun() -> py_semaphore:acquire(1000) end),
     waits(element(1, First)),
     Second = py_test:async(fun() -> py_semaphore:acquire(infinity) end),
     ?assertEqual({error, max_concurrent}, py_test:join(First)),
