@@ -136,7 +136,7 @@ handle_info({'DOWN', Monitor, process, Pid, Reason}, State = #state{watched = Wa
         {{context, _}, Rest} -> {noreply, context_down(Pid, Reason, State#state{watched = Rest})};
         error -> {noreply, owner_down(Pid, Reason, State)}
     end;
-handle_info({start, Id}, State) ->
+handle_info({start, Id}, State = #state{units = Units}) when is_map_key(Id, Units) ->
     {noreply, start_unit(Id, State)};
 handle_info(retire, State) ->
     {noreply, retire(State)};
@@ -267,8 +267,13 @@ context_down(Ctx, Reason, State = #state{units = Units}) ->
         [{Id, Unit = #unit{owner = Owner, contexts = Contexts}, Index, Route = #route{port = Port, id = CtxId, tag = Tag}}] ->
             case is_process_alive(Owner) of
                 true ->
-                    ok = py_tables:remove_context(Ctx, stopped),
-                    _ = [py_port:stop_context(Owner, Port, CtxId) || Reason =:= killed],
+                    _ = case Reason of
+                        killed ->
+                            ok = py_tables:remove_killed_context(Ctx),
+                            py_port:stop_context(Owner, Port, CtxId);
+                        _ ->
+                            py_tables:remove_context(Ctx, stopped)
+                    end,
                     ok = py_semaphore:close_tag(Tag),
                     [NewTag] = py_semaphore:open_tags(Owner, 1),
                     Without = Unit#unit{contexts = maps:remove(Index, Contexts)},

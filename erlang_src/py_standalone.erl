@@ -183,7 +183,7 @@ context_down(Monitor, Reason, Owner, Port = #port{contexts = Contexts}, State) -
     {{Ctx, #route{port = P, id = Id, tag = Tag}}, Rest} = maps:take(Monitor, Contexts),
     _ = case Reason of
         killed ->
-            py_tables:remove_context(Ctx, stopped),
+            ok = py_tables:remove_killed_context(Ctx),
             py_port:stop_context(Owner, P, Id);
         _ ->
             ok

@@ -16,7 +16,7 @@
 
 -export([start_link/0]).
 %% Contexts.
--export([add_context/1, remove_context/2, route/1, why_dead/1]).
+-export([add_context/1, remove_context/2, remove_killed_context/1, route/1, why_dead/1]).
 %% Pools.
 -export([publish/2, unpublish/1, add_pool/2, set_pool_info/2, remove_pool/1, pool/1, pools/0, contexts/1]).
 %% Handles.
@@ -52,6 +52,12 @@ remove_context(Ctx, Why) ->
     end,
     true = ets:insert(py_dead, [{Ctx, Why}, {{ring, N}, Ctx}]),
     ok.
+
+%% @doc For a context that could not tidy up itself.
+-spec remove_killed_context(pid()) -> ok.
+remove_killed_context(Ctx) ->
+    true = ets:match_delete(py_handles, {'_', Ctx, '_'}),
+    remove_context(Ctx, stopped).
 
 %% @doc The route to a context, `gone' when there is none by this pid.
 -spec route(pid()) -> #route{} | gone.
