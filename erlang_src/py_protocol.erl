@@ -5,7 +5,7 @@
 -include("py_route.hrl").
 
 %% Frames.
--export([init/1, request/6, pieces/2, new_context/4, stop_context/2, drop_env/2, interrupt/2, stats/1]).
+-export([init/1, request/6, pieces/3, new_context/4, stop_context/2, drop_env/2, interrupt/2, stats/1]).
 %% Answers.
 -export([decode/1, vocabulary/0]).
 
@@ -32,21 +32,22 @@ request({eval, Expr, Locals}, #route{id = Id, env = Env}, Alias, Slot, TimeoutMs
 request({exec, Code}, #route{id = Id, env = Env}, Alias, Slot, TimeoutMs, Flags) ->
     term_to_binary({?OP_EXEC, Id, Alias, Slot, TimeoutMs, Env, Flags, Code}).
 
-%% @doc Cuts a frame that is larger than a piece; the port joins them by `Alias'. What term_to_binary/1 would give, without
-%% another copy of the bytes.
--spec pieces(reference(), binary()) -> [iodata()].
-pieces(Alias, Frame) ->
+%% @doc Cuts a frame that is larger than a piece; the port joins them by `Alias', and gives `Slot' back when it cannot.
+%% What term_to_binary/1 would give, without another copy of the bytes.
+-spec pieces(reference(), non_neg_integer(), binary()) -> [iodata()].
+pieces(Alias, Slot, Frame) ->
     <<131, Name/binary>> = term_to_binary(Alias),
-    cut(Name, Frame).
+    <<131, Number/binary>> = term_to_binary(Slot),
+    cut([Name, Number], Frame).
 
-cut(Name, <<Piece:?PIECE_BYTES/binary, Rest/binary>>) when Rest =/= <<>> ->
-    [piece(?OP_PIECE, Name, Piece) | cut(Name, Rest)];
-cut(Name, Last) ->
-    [piece(?OP_LAST_PIECE, Name, Last)].
+cut(Head, <<Piece:?PIECE_BYTES/binary, Rest/binary>>) when Rest =/= <<>> ->
+    [piece(?OP_PIECE, Head, Piece) | cut(Head, Rest)];
+cut(Head, Last) ->
+    [piece(?OP_LAST_PIECE, Head, Last)].
 
-%% A 3-tuple (104) of a small integer (97), the reference, and a binary (109).
-piece(Operation, Name, Bytes) ->
-    [<<131, 104, 3, 97, Operation>>, Name, <<109, (byte_size(Bytes)):32>>, Bytes].
+%% A 4-tuple (104) of a small integer (97), the reference and the slot, and a binary (109).
+piece(Operation, Head, Bytes) ->
+    [<<131, 104, 4, 97, Operation>>, Head, <<109, (byte_size(Bytes)):32>>, Bytes].
 
 -spec new_context(reference(), pos_integer(), worker | owngil, [binary()]) -> binary().
 new_context(Alias, Id, Mode, Preload) ->

@@ -68,7 +68,7 @@ run_with(Slot, Slots, Route = #route{owner = Owner}, Caller, Target, Operation, 
            {non_neg_integer(), timeout()}) -> ok | closed | {error, {too_large, pos_integer(), pos_integer()}}.
 post(Slot, Slots, Route = #route{tag = Tag}, #caller{id = Id}, Alias, Operation, {Flags, Timeout}) ->
     Frame = py_protocol:request(Operation, Route, Alias, Slot, wire_timeout(Timeout), Flags),
-    case write(Route, Alias, Frame, Timeout) of
+    case write(Route, Alias, Slot, Frame, Timeout) of
         ok ->
             py_slots:sent(Slots, Id, Tag, Slot);
         Failed ->
@@ -80,13 +80,13 @@ post(Slot, Slots, Route = #route{tag = Tag}, #caller{id = Id}, Alias, Operation,
 wire_timeout(infinity) -> 0;
 wire_timeout(Ms) -> Ms.
 
-write(#route{port = Port, owner = Owner}, _Alias, Frame, Timeout) when byte_size(Frame) =< ?MIN_FRAME_BYTES ->
+write(#route{port = Port, owner = Owner}, _Alias, _Slot, Frame, Timeout) when byte_size(Frame) =< ?MIN_FRAME_BYTES ->
     command(Port, Owner, Frame, Timeout);
-write(#route{port = Port, owner = Owner}, Alias, Frame, Timeout) ->
+write(#route{port = Port, owner = Owner}, Alias, Slot, Frame, Timeout) ->
     case py_config:max_frame_bytes() of
         Max when byte_size(Frame) > Max -> {error, {too_large, byte_size(Frame), Max}};
         _ when byte_size(Frame) =< ?PIECE_BYTES -> command(Port, Owner, Frame, Timeout);
-        _ -> write_pieces(py_protocol:pieces(Alias, Frame), Port, Owner, Timeout)
+        _ -> write_pieces(py_protocol:pieces(Alias, Slot, Frame), Port, Owner, Timeout)
     end.
 
 write_pieces([], _Port, _Owner, _Timeout) ->

@@ -18,6 +18,7 @@
 #include "erlang_python_config.h"
 #include "python/start.h"
 #include "runtime/crash_handler.h"
+#include "runtime/leaving.h"
 #include "runtime/port_loop.h"
 #include "runtime/stdin_keeper.h"
 #include "runtime/stdio_claim.h"
@@ -101,7 +102,7 @@ Result<PortConfig> wait_for_init(int fd, FrameParser& parser) {
   } graph(*config, reader, writer, output, ticker, atoms, census, interpreter_creation_mu, stdio);
   if (Status opened = graph.loop.open(); !opened) leave_unable(writer, opened.error().message);
   writer.set_backlog_bell([&graph] { graph.loop.drain_stdout(); });
-  output.set_dropped_bell([&graph] { graph.loop.report_dropped_later(); });
+  output.set_tend_bell([&graph] { graph.loop.tend_output_later(); });
 
   TermWriter ready;
   begin_notice(ready, Notice::kReady, 1);
@@ -126,6 +127,9 @@ int main(int argc, char** argv) {
     [[maybe_unused]] const ssize_t n = write(STDERR_FILENO, kHint, sizeof kHint - 1);
     return 2;
   }
+  // The BEAM starts us like this, and Python's sockets count on it; subprocess gives children the default back.
+  signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
   keep_stdin_past_death();
   lead_process_group();
   keep_freed_memory();

@@ -74,7 +74,8 @@ PyRef read_keywords(TermReader& body, const PythonTypes& types, Arguments& argum
   }
   if (*count == 0) return {};
   auto names = PyRef::steal(PyTuple_New(static_cast<Py_ssize_t>(*count)));
-  if (!names) return {};
+  auto seen = PyRef::steal(PySet_New(nullptr));
+  if (!names || !seen) return {};
   for (std::size_t i = 0; i < *count; ++i) {
     const auto key = body.read_name();
     if (!key) {
@@ -83,13 +84,11 @@ PyRef read_keywords(TermReader& body, const PythonTypes& types, Arguments& argum
     }
     auto name = text_object(*key);
     if (!name) return {};
-    for (std::size_t earlier = 0; earlier < i; ++earlier) {
-      PyObject* other = PyTuple_GET_ITEM(names.get(), static_cast<Py_ssize_t>(earlier));
-      if (PyUnicode_Compare(name.get(), other) == 0) {
-        PyErr_Format(PyExc_TypeError, "keyword argument '%U' is given twice, as an atom and as a binary", name.get());
-        return {};
-      }
+    const int twice = PySet_Contains(seen.get(), name.get());
+    if (twice > 0) {
+      PyErr_Format(PyExc_TypeError, "keyword argument '%U' is given twice, as an atom and as a binary", name.get());
     }
+    if (twice != 0 || PySet_Add(seen.get(), name.get()) != 0) return {};
     PyTuple_SET_ITEM(names.get(), static_cast<Py_ssize_t>(i), name.release());
     if (!arguments.add(decode_term(body, types))) return {};
   }

@@ -2,12 +2,15 @@
 
 #include "base/clock.h"
 #include "etf/encode.h"
+#include "python/erlang_module.h"
 #include "python/exception.h"
 #include "runtime/port_loop.h"
 
 namespace erlang_python {
 namespace {
 
+// How long finalizers may take when a namespace or a context goes; then they are interrupted like a late request.
+constexpr std::int64_t kClearUpNs = 5'000 * kNsPerMs;
 constexpr std::size_t kKeptReplyBytes = 256 * 1024;
 
 Bytes bytes_of(const std::string& text) { return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}; }
@@ -32,42 +35,63 @@ Context::Context(ContextId id, Mode mode, std::vector<std::string> preload, Serv
       // The header of a reply comes on top of the value; so does the error that replaces a value that is too large.
       reply_(services.config.max_value_bytes + 4096) {}
 
-void Context::run(Interpreter& interpreter, Bytes start_alias) {
+bool Context::run(Interpreter& interpreter, Bytes start_alias) {
   interpreter_ = &interpreter;
-  begin_reply(reply_, start_alias, 0);
-  const std::size_t payload_start = reply_.size();
-  interpreter.attach();
-  const bool ready = prepare(interpreter, reply_);
-  interpreter.detach();
-  if (ready) {
+  {
     const std::scoped_lock lock(current_mu_);
     interpreter_state_ = interpreter.state();
     thread_ident_ = interpreter.thread_ident();
   }
+  begin_reply(reply_, start_alias, 0);
+  const std::size_t payload_start = reply_.size();
+  executing_.store(true, std::memory_order_seq_cst);
+  services_.ticker.ensure_armed();
+  interpreter.attach();
+  begin(start_alias, 0);
+  const bool ready = prepare(reply_);
+  if (end().why != Interruption::kNone && !ready) {
+    reply_.truncate(payload_start);
+    write_context_died_stopped(reply_);
+  }
+  interpreter.detach();
+  executing_.store(false, std::memory_order_seq_cst);
   services_.writer.send_reply(reply_, payload_start, start_alias, 0);
   if (ready) serve();
 
   answer_stopped(mailbox_.remove_if([](const Request&) { return true; }));
   give_up_leadership();
-  {
-    const std::scoped_lock lock(current_mu_);
-    interpreter_state_ = nullptr;
-  }
-  while (interrupters_.load() != 0) interrupters_.wait(1);
-  interpreter.attach();
-  calling_.reset();
-  envs_.reset();
-  interpreter.detach();
+  const bool reusable = clear_up();
   if (!stop_alias_.empty()) {
     begin_reply(reply_, bytes_of(stop_alias_), 0);
     write_ok(reply_);
     finish_frame(reply_);
     services_.writer.send(reply_.bytes());
   }
+  return reusable;
 }
 
-bool Context::prepare(Interpreter& interpreter, TermWriter& reply) {
-  calling_ = std::make_unique<Calling>(interpreter.types());
+bool Context::clear_up() {
+  executing_.store(true, std::memory_order_seq_cst);
+  services_.ticker.ensure_armed();
+  interpreter_->attach();
+  begin({}, now_ns() + kClearUpNs);
+  calling_.reset();
+  envs_.reset();
+  const bool reusable = mode_ == Mode::kOwnGil && interpreter_->clean();
+  static_cast<void>(end());
+  interpreter_->detach();
+  executing_.store(false, std::memory_order_seq_cst);
+  services_.output.forget(id_);
+  {
+    const std::scoped_lock lock(current_mu_);
+    interpreter_state_ = nullptr;
+  }
+  while (interrupters_.load() != 0) interrupters_.wait(1);
+  return reusable;
+}
+
+bool Context::prepare(TermWriter& reply) {
+  calling_ = std::make_unique<Calling>(interpreter_->types());
   envs_ = std::make_unique<Envs>();
   bool ready = prepare_interpreter(services_.config) && envs_->open();
   for (const std::string& code : services_.config.preload) {
@@ -77,13 +101,13 @@ bool Context::prepare(Interpreter& interpreter, TermWriter& reply) {
   ready = ready && envs_->keep_preload();
   services_.output.flush(id_);
   if (!ready) {
-    write_exception(reply, interpreter.types(), true, mode_ == Mode::kOwnGil);
+    write_exception(reply, interpreter_->types(), true, mode_ == Mode::kOwnGil);
     return false;
   }
   reply.version();
   reply.tuple_header(2);
   reply.atom("ok");
-  reply.integer(interpreter.id());
+  reply.integer(interpreter_->id());
   return true;
 }
 
@@ -185,8 +209,7 @@ void Context::execute(const Request& request) {
   const Message& message = request.message;
   switch (message.operation) {
     case Operation::kDropEnv:
-      envs_->drop(message.env);
-      counters_.envs.store(envs_->size(), std::memory_order_relaxed);
+      drop_env(message.env);
       return;
     case Operation::kStopContext:
       stop_alias_ = text_of(message.alias);
@@ -195,7 +218,7 @@ void Context::execute(const Request& request) {
     default:
       break;
   }
-  begin(request);
+  begin(message.alias, request.deadline_ns);
   begin_reply(reply_, message.alias, message.slot);
   const std::size_t payload_start = reply_.size();
   write_result(request, reply_, payload_start);
@@ -220,47 +243,50 @@ void Context::write_result(const Request& request, TermWriter& out, std::size_t 
     }
     value = PyRef();  // its destructor may run Python code, which still belongs to this request
   }
+  const std::size_t wanted = out.wanted_bytes();
+  if (!encoded) {
+    out.truncate(payload_start);
+    write_exception(out, interpreter_->types(), (request.message.flags & kTraceback) != 0, mode_ == Mode::kOwnGil);
+  }
   const auto [why, pending] = end();
-  const bool interrupted = why != Interruption::kNone && (pending || (!encoded && is_interrupted()));
+  // An interrupted request that failed did so because of it, whatever exception it has made of it.
+  const bool interrupted = why != Interruption::kNone && (pending || !encoded);
   if (encoded && !interrupted && !out.overflowed()) return;
   counters_.errors.fetch_add(1, std::memory_order_relaxed);
-  const std::size_t wanted = out.wanted_bytes();
-  out.truncate(payload_start);
   if (interrupted) {
-    PyErr_Clear();
+    out.truncate(payload_start);
     if (why == Interruption::kStopped) {
       write_context_died_stopped(out);
     } else {
       if (why == Interruption::kTimeout) counters_.timeouts.fetch_add(1, std::memory_order_relaxed);
       write_error(out, why == Interruption::kTimeout ? "timeout" : "interrupted");
     }
-    return;
-  }
-  if (encoded) {
-    write_too_large(out, wanted - payload_start, services_.config.max_value_bytes);
-    return;
-  }
-  write_exception(out, interpreter_->types(), (request.message.flags & kTraceback) != 0, mode_ == Mode::kOwnGil);
-  if (out.overflowed()) {
-    const std::size_t message_bytes = out.wanted_bytes();
+  } else if (out.overflowed()) {
+    const std::size_t bytes = encoded ? wanted : out.wanted_bytes();
     out.truncate(payload_start);
-    write_too_large(out, message_bytes - payload_start, services_.config.max_value_bytes);
+    write_too_large(out, bytes - payload_start, services_.config.max_value_bytes);
   }
+}
+
+void Context::drop_env(std::uint64_t env) {
+  begin({}, now_ns() + kClearUpNs);
+  envs_->drop(env);
+  static_cast<void>(end());
+  counters_.envs.store(envs_->size(), std::memory_order_relaxed);
 }
 
 PyRef Context::run_python(const Request& request) {
   const Message& message = request.message;
   TermReader body(request.frame.bytes());
   body.rewind(message.body);
-  if (message.operation == Operation::kCall) {
-    return calling_->call(body, {envs_->find(message.env), envs_->shared()});
-  }
-  // Held: the code may end the env's process, and with it the env, while it runs.
-  auto globals = PyRef::borrow(envs_->get(message.env));
-  if (!globals) return {};
+  // Held: the code may outlive the env's process, and with it the env, while it runs.
+  const bool call = message.operation == Operation::kCall;
+  auto own = PyRef::borrow(call ? envs_->find(message.env) : envs_->get(message.env));
+  if (!call && !own) return {};
   counters_.envs.store(envs_->size(), std::memory_order_relaxed);
-  return message.operation == Operation::kEval ? calling_->eval(body, globals.get())
-                                               : calling_->exec(body, globals.get());
+  const ThreadNamespace shown_as_main(own ? own.get() : envs_->shared());
+  if (call) return calling_->call(body, {own.get(), envs_->shared()});
+  return message.operation == Operation::kEval ? calling_->eval(body, own.get()) : calling_->exec(body, own.get());
 }
 
 void Context::send_reply(TermWriter& out, std::size_t payload_start, const Message& message) {

@@ -36,8 +36,9 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
 
   // --- The context's thread.
 
-  /// Runs imports and preload, answers `alias`, serves requests until it is stopped. Returns attached to nothing.
-  void run(Interpreter& interpreter, Bytes start_alias);
+  /// Runs imports and preload, answers `alias`, serves requests until it is stopped, and cleans the interpreter up.
+  /// True: the interpreter may serve another context.
+  bool run(Interpreter& interpreter, Bytes start_alias);
   /// The context cannot start: answers `alias` and everything that waits.
   void fail_start(Bytes start_alias, const std::string& reason);
 
@@ -66,26 +67,30 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
   const ContextCounters& counters() const { return counters_; }
 
  private:
-  /// The request that runs. The number tells requests apart, so that an interrupt cannot hit another one.
+  /// What runs: a request, or the start or the clearing up of something that runs Python code of the user too.
   struct Current {
-    std::uint64_t number = 0;
     bool running = false;
     std::int64_t deadline_ns = 0;
     std::int64_t interrupted_ns = 0;  ///< when the last interrupt was sent
     Interruption interruption = Interruption::kNone;
-    bool delivered = false;  ///< an exception was set in the thread
+    bool wanted = false;     ///< the interrupter is to set an exception in the thread
+    bool delivered = false;  ///< it has
     bool stuck_reported = false;
     std::string alias;
   };
 
-  bool prepare(Interpreter& interpreter, TermWriter& reply);
+  bool prepare(TermWriter& reply);
+  bool clear_up();
+  void drop_env(std::uint64_t env);
   void serve();
   void run_waiting();
   void lead();
   void execute(const Request& request);
   void write_result(const Request& request, TermWriter& out, std::size_t payload_start);
   PyRef run_python(const Request& request);
-  void begin(const Request& request);
+  /// Everything that may run Python code of the user happens between these two, attached: only there can it be
+  /// interrupted, and only there is it seen that it does not end. `alias` may be empty.
+  void begin(Bytes alias, std::int64_t deadline_ns);
   struct Ended {
     Interruption why;  ///< kNone unless an exception was set in the thread
     bool pending;      ///< Python ended before it could be raised
@@ -97,7 +102,8 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
 
   /// Starts the thread that raises KeyboardInterrupt in the running request. With current_mu_ held.
   void start_interrupter(Interruption why, std::int64_t now_ns);
-  void deliver_interrupt(std::uint64_t number);
+  static void* interrupter_entry(void* argument);
+  void deliver_interrupts();
 
   const ContextId id_;
   const Mode mode_;
@@ -106,8 +112,7 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
   Mailbox mailbox_;
   ContextCounters counters_;
   std::atomic<bool> executing_ = false;
-  std::atomic<int> interrupters_ =
-      0;  ///< threads in deliver_interrupt, 0 or 1; the interpreter stays while there is one
+  std::atomic<int> interrupters_ = 0;  ///< interrupter threads, 0 or 1; the interpreter stays while there is one
 
   bool stopping_ = false;  // Of the leader: whoever reads stdin.
 

@@ -76,26 +76,23 @@ void Contexts::deliver(Frame frame, const Message& message, ContextId reader, Ba
 }
 
 void Contexts::take_piece(Frame frame, const Message& message, ContextId reader, Batch& batch) {
-  TermReader reader_of_piece(frame.bytes());
-  reader_of_piece.rewind(message.body);
-  const auto piece = reader_of_piece.read_binary();
-  if (!piece) return reply_bad_request(message.alias, 0, "a piece is not a binary");
-  if (message.operation == Operation::kPiece) {
-    if (pieces_.add(message.alias, *piece, now_ns()) == PieceAssembler::Outcome::kTooLarge) {
-      reply_bad_request(message.alias, 0, "a request in pieces is larger than max_frame_bytes");
-    }
-    return;
-  }
+  TermReader body(frame.bytes());
+  body.rewind(message.body);
+  const auto piece = body.read_binary();
+  if (!piece) return reply_bad_request(message.alias, message.slot, "a piece is not a binary");
+  if (message.operation == Operation::kPiece) return pieces_.add(message.alias, *piece, now_ns());
   auto whole = pieces_.finish(message.alias, *piece);
-  pieces_.forget_abandoned(now_ns());
-  if (!whole) return;
+  if (!whole) {
+    return reply_bad_request(message.alias, message.slot,
+                             "a request in pieces is larger than max_frame_bytes, or paused for a minute");
+  }
   const auto parsed = parse_message(whole->bytes());
   if (const auto* malformed = std::get_if<Malformed>(&parsed)) {
-    return reply_bad_request(message.alias, malformed->slot, malformed->reason);
+    return reply_bad_request(message.alias, message.slot, malformed->reason);
   }
   const auto& joined = std::get<Message>(parsed);
   if (joined.operation == Operation::kPiece || joined.operation == Operation::kLastPiece) {
-    return reply_bad_request(message.alias, 0, "a piece made of pieces");
+    return reply_bad_request(message.alias, message.slot, "a piece made of pieces");
   }
   dispatch_message(std::move(*whole), joined, reader, batch);
 }

@@ -61,9 +61,7 @@ class Contexts final : public Dispatcher, public Watched {
 
   Services& services_;
 
-  // Of the leader: whoever reads stdin.
   PieceAssembler pieces_;
-  std::atomic<bool> pieces_pending_ = false;
 
   mutable std::mutex mu_;
   // Guarded by mu_.

@@ -1,6 +1,8 @@
 // The parts of Context that watch and interrupt the running request. See docs/design.md, "Interrupts".
 
-#include <thread>
+#include <pthread.h>
+
+#include <memory>
 
 #include "base/clock.h"
 #include "context/context.h"
@@ -11,17 +13,19 @@ namespace {
 // A request that catches KeyboardInterrupt and goes on gets it again.
 constexpr std::int64_t kInterruptAgainNs = 1'000 * kNsPerMs;
 
+constexpr std::size_t kInterrupterStackBytes = 512 * 1024;
+
 }  // namespace
 
-void Context::begin(const Request& request) {
+void Context::begin(Bytes alias, std::int64_t deadline_ns) {
   const std::scoped_lock lock(current_mu_);
-  ++current_.number;
   current_.running = true;
-  current_.deadline_ns = request.deadline_ns;
+  current_.deadline_ns = deadline_ns;
   current_.interruption = Interruption::kNone;
+  current_.wanted = false;
   current_.delivered = false;
   current_.stuck_reported = false;
-  current_.alias.assign(reinterpret_cast<const char*>(request.message.alias.data()), request.message.alias.size());
+  current_.alias.assign(reinterpret_cast<const char*>(alias.data()), alias.size());
 }
 
 Context::Ended Context::end() {
@@ -69,18 +73,26 @@ void Context::watch(std::int64_t now) {
     services_.writer.send(out.bytes());
   }
   const std::scoped_lock lock(current_mu_);
-  if (!current_.running || current_.deadline_ns == 0 || now < current_.deadline_ns) return;
+  if (!current_.running) return;
+  // No thread could be had for it a tick ago.
+  if (current_.wanted && interrupters_.load() == 0) start_interrupter(current_.interruption, now);
+  if (current_.deadline_ns == 0 || now < current_.deadline_ns) return;
   if (current_.interruption == Interruption::kNone || now - current_.interrupted_ns >= kInterruptAgainNs) {
     start_interrupter(current_.interruption == Interruption::kStopped ? Interruption::kStopped : Interruption::kTimeout,
                       now);
   }
+
   const std::int64_t grace_ms = services_.config.hard_timeout_grace_ms;
   if (grace_ms > 0 && !current_.stuck_reported && now >= current_.deadline_ns + grace_ms * kNsPerMs) {
     current_.stuck_reported = true;
     TermWriter out;
     begin_notice(out, Notice::kStuck, 2);
     out.integer(id_);
-    out.raw({reinterpret_cast<const std::uint8_t*>(current_.alias.data()), current_.alias.size()});
+    if (current_.alias.empty()) {
+      out.atom("none");
+    } else {
+      out.raw({reinterpret_cast<const std::uint8_t*>(current_.alias.data()), current_.alias.size()});
+    }
     finish_frame(out);
     services_.writer.send(out.bytes());
   }
@@ -89,34 +101,55 @@ void Context::watch(std::int64_t now) {
 void Context::start_interrupter(Interruption why, std::int64_t now) {
   current_.interrupted_ns = now;
   current_.interruption = why;
-  if (interrupters_.load() != 0) return;  // one is waiting for the GIL already, and reads `interruption` when it has it
-  interrupters_.store(1);
+  current_.wanted = true;
+  if (interrupters_.load() != 0) return;  // it looks again, under current_mu_, before it ends
   // Attaching waits for as long as C code holds the GIL, so neither the loop nor another context's interrupt may do it.
-  std::thread([self = shared_from_this(), number = current_.number] { self->deliver_interrupt(number); }).detach();
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, kInterrupterStackBytes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  auto self = std::make_unique<std::shared_ptr<Context>>(shared_from_this());
+  pthread_t thread{};
+  interrupters_.store(1);
+  if (pthread_create(&thread, &attributes, interrupter_entry, self.get()) == 0) {
+    static_cast<void>(self.release());  // the thread owns it now
+  } else {
+    interrupters_.store(0);  // watch() tries again
+  }
+  pthread_attr_destroy(&attributes);
 }
 
-void Context::deliver_interrupt(std::uint64_t number) {
-  PyInterpreterState* interpreter = nullptr;
-  {
-    const std::scoped_lock lock(current_mu_);
-    if (current_.running && current_.number == number) interpreter = interpreter_state_;
-  }
-  if (interpreter != nullptr) {
-    PyThreadState* state = PyThreadState_New(interpreter);
-    if (state != nullptr) {
-      PyEval_RestoreThread(state);
-      {
-        const std::scoped_lock lock(current_mu_);
-        if (current_.running && current_.number == number) {
-          current_.delivered = true;
-          PyThreadState_SetAsyncExc(thread_ident_, PyExc_KeyboardInterrupt);
-        }
+void* Context::interrupter_entry(void* argument) {
+  const std::unique_ptr<std::shared_ptr<Context>> self(static_cast<std::shared_ptr<Context>*>(argument));
+  (*self)->deliver_interrupts();
+  return nullptr;
+}
+
+void Context::deliver_interrupts() {
+  for (;;) {
+    PyInterpreterState* interpreter = nullptr;
+    {
+      const std::scoped_lock lock(current_mu_);
+      if (current_.running && current_.wanted) interpreter = interpreter_state_;
+      if (interpreter == nullptr) {
+        interrupters_.store(0);
+        break;
       }
-      PyThreadState_Clear(state);
-      PyThreadState_DeleteCurrent();
     }
+    PyThreadState* state = PyThreadState_New(interpreter);
+    if (state == nullptr) continue;
+    PyEval_RestoreThread(state);
+    {
+      const std::scoped_lock lock(current_mu_);
+      if (current_.running && current_.wanted) {
+        current_.wanted = false;
+        current_.delivered = true;
+        PyThreadState_SetAsyncExc(thread_ident_, PyExc_KeyboardInterrupt);
+      }
+    }
+    PyThreadState_Clear(state);
+    PyThreadState_DeleteCurrent();
   }
-  interrupters_.store(0);
   interrupters_.notify_all();
 }
 

@@ -101,19 +101,22 @@ void Contexts::serve_thread(Start start) {
   }
   const std::unique_ptr<Interpreter> interpreter = std::move(*opened);
   for (;;) {
-    start.context->run(*interpreter, bytes_of(start.alias));
+    const bool reusable = start.context->run(*interpreter, bytes_of(start.alias));
     {
       const std::scoped_lock lock(mu_);
       const auto found = contexts_.find(start.context->context());
       if (found != contexts_.end() && found->second == start.context) contexts_.erase(found);
     }
     start = {};
-    if (interpreter->mode() != Mode::kOwnGil || interpreters_can_end()) return;
+    if (interpreter->mode() != Mode::kOwnGil) return;
     interpreter->attach();
     interpreter->assign_to(0);
-    const bool reusable = interpreter->clean();
     interpreter->detach();
-    if (!reusable) return;
+    if (!reusable) {
+      interpreter->abandon();
+      return;
+    }
+    if (interpreters_can_end()) return;
     start = wait_parked();
     interpreter->attach();
     interpreter->assign_to(start.context->context());

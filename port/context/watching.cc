@@ -36,6 +36,7 @@ void Contexts::watch(std::int64_t now_ns) {
     for (const auto& entry : contexts_) all.push_back(entry.second);
   }
   for (const auto& context : all) context->watch(now_ns);
+  pieces_.forget_abandoned(now_ns);
   watch_memory();
 }
 

@@ -26,7 +26,7 @@ std::optional<Shape> shape_of(std::int64_t operation) {
       return Shape{8, true, true, true};
     case static_cast<int>(Operation::kPiece):
     case static_cast<int>(Operation::kLastPiece):
-      return Shape{3, true, false, false};
+      return Shape{4, true, false, false};
     case static_cast<int>(Operation::kNewContext):
       return Shape{5, true, true, false};
     case static_cast<int>(Operation::kStopContext):
@@ -97,6 +97,9 @@ std::variant<Message, Malformed> parse_message(Bytes frame) {
     if (*operation == static_cast<int>(Operation::kDropEnv) && !read_number(reader, message.env)) {
       return refuse("env is not a non-negative integer");
     }
+    const bool piece =
+        *operation == static_cast<int>(Operation::kPiece) || *operation == static_cast<int>(Operation::kLastPiece);
+    if (piece && !read_number(reader, message.slot)) return refuse("slot is not a non-negative integer");
   }
   message.operation = static_cast<Operation>(*operation);
   message.body = reader.position();

@@ -7,34 +7,51 @@ namespace {
 
 constexpr std::int64_t kAbandonedAfterNs = 60'000'000'000;
 
+constexpr std::size_t kMaxRemembered = 10'000;
+
 std::string key_of(Bytes alias) { return {reinterpret_cast<const char*>(alias.data()), alias.size()}; }
 
 }  // namespace
 
-PieceAssembler::Outcome PieceAssembler::add(Bytes alias, Bytes piece, std::int64_t now_ns) {
+void PieceAssembler::add(Bytes alias, Bytes piece, std::int64_t now_ns) {
+  const std::scoped_lock lock(mu_);
   Value& value = values_[key_of(alias)];
   value.touched_ns = now_ns;
-  if (value.refused) return Outcome::kKept;
+  if (value.dropped) return;
   if (value.joined.size() + piece.size() > max_bytes_) {
-    value.refused = true;
+    value.dropped = true;
     value.joined = {};
-    return Outcome::kTooLarge;
+    return;
   }
   value.joined.append(piece);
-  return Outcome::kKept;
 }
 
 std::optional<Frame> PieceAssembler::finish(Bytes alias, Bytes last_piece) {
+  const std::scoped_lock lock(mu_);
   auto node = values_.extract(key_of(alias));
   if (node.empty()) return Frame::copy_of(last_piece);
   Value& value = node.mapped();
-  if (value.refused) return std::nullopt;
+  if (value.dropped || value.joined.size() + last_piece.size() > max_bytes_) return std::nullopt;
   value.joined.append(last_piece);
   return std::move(value.joined);
 }
 
 void PieceAssembler::forget_abandoned(std::int64_t now_ns) {
-  std::erase_if(values_, [&](const auto& entry) { return now_ns - entry.second.touched_ns > kAbandonedAfterNs; });
+  const std::scoped_lock lock(mu_);
+  for (auto& [alias, value] : values_) {
+    if (value.dropped || now_ns - value.touched_ns <= kAbandonedAfterNs) continue;
+    value.dropped = true;
+    value.joined = {};
+  }
+  // The memory of what was dropped is small, but not without bound.
+  while (values_.size() > kMaxRemembered) values_.erase(values_.begin());
+}
+
+std::size_t PieceAssembler::kept_bytes() const {
+  const std::scoped_lock lock(mu_);
+  std::size_t bytes = 0;
+  for (const auto& entry : values_) bytes += entry.second.joined.size();
+  return bytes;
 }
 
 }  // namespace erlang_python

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 
@@ -11,32 +12,33 @@
 
 namespace erlang_python {
 
-/// Joins the pieces of frames that were too large for one. Used by whoever reads stdin, one thread at a time.
+/// Joins the pieces of frames that were too large for one. Any thread: whoever reads stdin adds, the loop forgets.
 class PieceAssembler {
  public:
   explicit PieceAssembler(std::size_t max_value_bytes) : max_bytes_(max_value_bytes + kMaxPieceBytes) {}
 
-  enum class Outcome { kKept, kTooLarge };
+  /// Keeps a piece for `alias`. A value that grows too large is dropped, and so is every later piece of it.
+  void add(Bytes alias, Bytes piece, std::int64_t now_ns);
 
-  /// Keeps a piece for `alias`. kTooLarge drops what came before; later pieces of the alias are dropped in silence.
-  Outcome add(Bytes alias, Bytes piece, std::int64_t now_ns);
-
-  /// Takes the whole of it, the last piece included; nullopt when it was dropped as too large.
+  /// Takes the whole of it, the last piece included; nullopt when it was dropped: too large, or no piece for a minute.
   std::optional<Frame> finish(Bytes alias, Bytes last_piece);
 
-  /// Forgets values of which no piece has come for a minute: their sender was killed half way.
+  /// Drops values of which no piece has come for a minute: their sender was killed half way. Should it live after all,
+  /// its last piece must not be taken for a whole, so that they were is remembered.
   void forget_abandoned(std::int64_t now_ns);
 
-  bool empty() const { return values_.empty(); }
+  std::size_t kept_bytes() const;
 
  private:
   struct Value {
     Frame joined;
-    bool refused = false;
+    bool dropped = false;
     std::int64_t touched_ns = 0;
   };
 
-  std::size_t max_bytes_;
+  const std::size_t max_bytes_;
+  mutable std::mutex mu_;
+  // Guarded by mu_.
   std::map<std::string, Value, std::less<>> values_;
 };
 

@@ -1,9 +1,15 @@
 #include "python/erlang_module.h"
 
+#include <utility>
+
 namespace erlang_python {
 namespace {
 
 thread_local ContextId thread_context = 0;
+thread_local PyObject* thread_namespace = nullptr;  // borrowed: the running request holds it
+
+// A larger write is cut, and other threads of the interpreter run in between.
+constexpr std::size_t kOutputChunkBytes = 64 * 1024;
 
 struct ModuleState {
   OutputSink* output;
@@ -18,13 +24,27 @@ PyObject* write_output(PyObject* module, PyObject* args) {
   int fd = 0;
   Py_buffer bytes;
   if (PyArg_ParseTuple(args, "iy*:write", &fd, &bytes) == 0) return nullptr;
-  ModuleState* state = state_of(module);
-  if (state->output != nullptr) {
-    state->output->write(fd, current_context(*state),
-                         {static_cast<const std::uint8_t*>(bytes.buf), static_cast<std::size_t>(bytes.len)});
+  if (fd != 1 && fd != 2) {
+    PyBuffer_Release(&bytes);
+    PyErr_Format(PyExc_ValueError, "fd must be 1 or 2, not %d", fd);
+    return nullptr;
   }
+  const ModuleState* state = state_of(module);
+  const ContextId context = current_context(*state);
+  Bytes rest{static_cast<const std::uint8_t*>(bytes.buf), static_cast<std::size_t>(bytes.len)};
+  while (state->output != nullptr && rest.size() > kOutputChunkBytes) {
+    Py_BEGIN_ALLOW_THREADS;
+    state->output->write(fd, context, rest.first(kOutputChunkBytes));
+    Py_END_ALLOW_THREADS;
+    rest = rest.subspan(kOutputChunkBytes);
+  }
+  if (state->output != nullptr) state->output->write(fd, context, rest);
   PyBuffer_Release(&bytes);
   Py_RETURN_NONE;
+}
+
+PyObject* current_namespace(PyObject*, PyObject*) {
+  return Py_NewRef(thread_namespace != nullptr ? thread_namespace : Py_None);
 }
 
 PyObject* context_id(PyObject* module, PyObject*) {
@@ -36,6 +56,8 @@ PyMethodDef methods[] = {
      "write(fd: int, data: bytes) -> None\n\nSend output of the current context to the Erlang logger, line by line."},
     {"context_id", context_id, METH_NOARGS,
      "context_id() -> int\n\nNumber of the context that the calling thread belongs to; 0 when it is not known."},
+    {"namespace", current_namespace, METH_NOARGS,
+     "namespace() -> dict | None\n\nThe namespace of the request that the calling thread runs."},
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -79,5 +101,9 @@ bool bind_erlang_module(OutputSink& output, ContextId context) {
 }
 
 void set_thread_context(ContextId context) { thread_context = context; }
+
+ThreadNamespace::ThreadNamespace(PyObject* borrowed) : before_(std::exchange(thread_namespace, borrowed)) {}
+
+ThreadNamespace::~ThreadNamespace() { thread_namespace = before_; }
 
 }  // namespace erlang_python

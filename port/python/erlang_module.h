@@ -16,4 +16,16 @@ bool bind_erlang_module(OutputSink& output, ContextId context);
 /// The calling thread serves `context` from now on; 0: none.
 void set_thread_context(ContextId context);
 
+/// While it lives, `sys.modules["__main__"]` shows this namespace to the calling thread. The creator holds the dict.
+class ThreadNamespace {
+ public:
+  explicit ThreadNamespace(PyObject* borrowed);
+  ~ThreadNamespace();
+  ThreadNamespace(const ThreadNamespace&) = delete;
+  ThreadNamespace& operator=(const ThreadNamespace&) = delete;
+
+ private:
+  PyObject* const before_;
+};
+
 }  // namespace erlang_python

@@ -149,7 +149,7 @@ void Interpreter::discard() {
 
 Interpreter::~Interpreter() {
   attach();
-  const bool may_end = mode_ == Mode::kOwnGil && interpreters_can_end() && startup_ && clean();
+  const bool may_end = mode_ == Mode::kOwnGil && interpreters_can_end() && !abandoned_;
   discard();
   if (may_end) {
     const std::scoped_lock lock(creation_mu_);

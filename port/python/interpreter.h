@@ -28,7 +28,8 @@ class Interpreter {
   static Result<std::unique_ptr<Interpreter>> open(const Options& options);
   Interpreter(const Interpreter&) = delete;
   Interpreter& operator=(const Interpreter&) = delete;
-  /// Ends the subinterpreter, where that is possible (interpreters_can_end()), and the thread state.
+  /// Ends the subinterpreter, where that is possible (interpreters_can_end()) and it was not abandoned, and the thread
+  /// state.
   ~Interpreter();
 
   void attach() { PyEval_RestoreThread(thread_state_); }
@@ -45,6 +46,8 @@ class Interpreter {
   /// Attached. Makes a used owngil interpreter look new: the modules of its user are forgotten. False: it cannot be
   /// used again (threads are left in it).
   bool clean();
+  /// Threads are left in it: it is not ended, ever.
+  void abandon() { abandoned_ = true; }
   /// Attached. The thread and the interpreter belong to this context from now on; 0: to none.
   void assign_to(ContextId context);
 
@@ -63,6 +66,7 @@ class Interpreter {
   unsigned long thread_ident_;
   std::unique_ptr<PythonTypes> types_;
   PyRef startup_;  ///< module erlang._startup
+  bool abandoned_ = false;
 };
 
 /// Attached. Applies the pool's `paths` and `imports` (erlang._startup.prepare). False with a Python error set.

@@ -1,5 +1,7 @@
 #include "python/sandbox.h"
 
+#include <fcntl.h>
+
 #include <array>
 #include <cstring>
 #include <string_view>
@@ -11,10 +13,16 @@ namespace {
 
 constexpr std::array<std::string_view, 3> kReplacesTheProcess = {"os.fork", "os.forkpty", "os.exec"};
 
-constexpr std::array<std::string_view, 18> kStrict = {
-    "subprocess.Popen", "os.system",     "os.posix_spawn", "os.spawn",    "os.remove",     "os.rename",
-    "os.rmdir",         "os.mkdir",      "os.link",        "os.symlink",  "os.truncate",   "os.kill",
-    "os.chmod",         "shutil.rmtree", "socket.connect", "socket.bind", "ctypes.dlopen", "socket.getaddrinfo",
+constexpr std::array kStrict = {
+    std::string_view("subprocess.Popen"),   std::string_view("os.system"),       std::string_view("os.posix_spawn"),
+    std::string_view("os.spawn"),           std::string_view("os.startfile"),    std::string_view("os.kill"),
+    std::string_view("os.remove"),          std::string_view("os.rename"),       std::string_view("os.rmdir"),
+    std::string_view("os.mkdir"),           std::string_view("os.link"),         std::string_view("os.symlink"),
+    std::string_view("os.truncate"),        std::string_view("os.chmod"),        std::string_view("os.chown"),
+    std::string_view("os.utime"),           std::string_view("os.setxattr"),     std::string_view("os.removexattr"),
+    std::string_view("shutil.rmtree"),      std::string_view("sqlite3.connect"), std::string_view("socket.connect"),
+    std::string_view("socket.bind"),        std::string_view("socket.sendto"),   std::string_view("socket.sendmsg"),
+    std::string_view("socket.getaddrinfo"),
 };
 
 template <typename List>
@@ -44,13 +52,13 @@ bool opens_for_writing(PyObject* args) {
 
 bool os_open_for_writing(PyObject* args) {
   if (!PyTuple_Check(args) || PyTuple_GET_SIZE(args) < 3 || PyTuple_GET_ITEM(args, 1) != Py_None) return false;
-  constexpr long kAccessMode = 3;
+  constexpr long kWrites = O_ACCMODE | O_CREAT | O_TRUNC | O_APPEND;
   const long flags = PyLong_AsLong(PyTuple_GET_ITEM(args, 2));
   if (flags == -1 && PyErr_Occurred() != nullptr) {
     PyErr_Clear();
     return true;
   }
-  return (flags & kAccessMode) != 0;
+  return (flags & kWrites) != 0;
 }
 
 int refuse(const char* event, const char* why) {
@@ -70,6 +78,11 @@ int audit(const char* event, PyObject* args, void* data) {
   }
   if (*static_cast<const Sandbox*>(data) != Sandbox::kStrict) return 0;
   if (contains(kStrict, name)) return refuse(event, "sandbox => strict");
+  if (name == "ctypes.dlopen") {
+    // What libraries that can do without ctypes expect of a Python that has none.
+    PyErr_SetString(PyExc_ImportError, "ctypes is not allowed in the Python port process: sandbox => strict");
+    return -1;
+  }
   if (name == "open" && !wraps_descriptor(args) && (opens_for_writing(args) || os_open_for_writing(args))) {
     return refuse("opening a file for writing", "sandbox => strict");
   }

@@ -38,15 +38,15 @@ void send_line(int fd, const std::uint8_t* line, std::size_t length) noexcept {
 }
 
 void forward_last_words(int fd, int pipe) noexcept {
-  std::array<std::uint8_t, 16 * 1024> words;
-  const ssize_t n = read(pipe, words.data(), words.size());
-  if (n <= 0) return;
-  const std::uint8_t* begin = words.data();
-  const std::uint8_t* const end = begin + n;
-  while (begin < end) {
-    const std::uint8_t* newline = std::find(begin, end, '\n');
-    send_line(fd, begin, static_cast<std::size_t>(newline - begin));
-    begin = newline + 1;
+  static std::array<std::uint8_t, 16 * 1024> words;  // not on the signal stack; one thread dies at a time
+  for (ssize_t n = read(pipe, words.data(), words.size()); n > 0; n = read(pipe, words.data(), words.size())) {
+    const std::uint8_t* begin = words.data();
+    const std::uint8_t* const end = begin + n;
+    while (begin < end) {
+      const std::uint8_t* newline = std::find(begin, end, '\n');
+      send_line(fd, begin, static_cast<std::size_t>(newline - begin));
+      begin = newline + 1;
+    }
   }
 }
 

@@ -11,7 +11,8 @@ void OutputSink::write(int fd, ContextId context, Bytes bytes) {
   {
     const std::scoped_lock lock(mu_);
     const std::int64_t dropped_before = dropped_;
-    std::string& line = lines_[{context, fd}];
+    const auto entry = lines_.try_emplace({context, fd}).first;
+    std::string& line = entry->second;
     const bool was_unfinished = !line.empty();
     while (!bytes.empty()) {
       const auto newline = std::find(bytes.begin(), bytes.end(), '\n');
@@ -23,26 +24,35 @@ void OutputSink::write(int fd, ContextId context, Bytes bytes) {
       line.clear();
       bytes = bytes.subspan(length + 1);
     }
-    unfinished_.fetch_add(static_cast<int>(!line.empty()) - static_cast<int>(was_unfinished),
-                          std::memory_order_relaxed);
-    ring = dropped_before == 0 && dropped_ > 0;
+    const bool is_unfinished = !line.empty();
+    if (!is_unfinished) lines_.erase(entry);
+    if (context != 0) {
+      unfinished_.fetch_add(static_cast<int>(is_unfinished) - static_cast<int>(was_unfinished),
+                            std::memory_order_relaxed);
+    }
+    ring = (dropped_before == 0 && dropped_ > 0) || (context == 0 && is_unfinished && !was_unfinished);
   }
-  if (ring && dropped_bell_) dropped_bell_();
+  if (ring && tend_bell_) tend_bell_();
 }
 
 void OutputSink::flush_unfinished(ContextId context) {
   const std::scoped_lock lock(mu_);
+  send_unfinished(context);
+}
+
+void OutputSink::send_unfinished(ContextId context) {
   for (int fd : {1, 2}) {
     const auto found = lines_.find({context, fd});
-    if (found == lines_.end() || found->second.empty()) continue;
+    if (found == lines_.end()) continue;
     emit(fd, context, {reinterpret_cast<const std::uint8_t*>(found->second.data()), found->second.size()});
     lines_.erase(found);
-    unfinished_.fetch_sub(1, std::memory_order_relaxed);
+    if (context != 0) unfinished_.fetch_sub(1, std::memory_order_relaxed);
   }
 }
 
-void OutputSink::report_dropped() {
+void OutputSink::tend() {
   const std::scoped_lock lock(mu_);
+  send_unfinished(0);
   if (dropped_ > 0) send_dropped();
 }
 
@@ -59,7 +69,8 @@ bool OutputSink::take_token() {
 }
 
 void OutputSink::emit(int fd, ContextId context, Bytes line) {
-  if (!take_token()) {
+  // When Erlang does not read, replies wait for room; output must not, so it is dropped.
+  if (writer_.congested() || !take_token()) {
     ++dropped_;
     return;
   }

@@ -22,18 +22,22 @@ class OutputSink {
   OutputSink(const OutputSink&) = delete;
   OutputSink& operator=(const OutputSink&) = delete;
 
-  /// Called when lines were dropped and report_dropped() should be called a second later. Set before other threads run.
-  void set_dropped_bell(std::function<void()> bell) { dropped_bell_ = std::move(bell); }
+  /// Called when tend() should be called a little later. Set before other threads run.
+  void set_tend_bell(std::function<void()> bell) { tend_bell_ = std::move(bell); }
 
   /// `context` 0: not known.
   void write(int fd, ContextId context, Bytes bytes);
 
-  /// Sends the unfinished lines of a context, at the end of a request.
+  /// Sends the unfinished lines of a context, at the end of a request. Cheap when no context has one.
   void flush(ContextId context) {
     if (unfinished_.load(std::memory_order_relaxed) > 0) flush_unfinished(context);
   }
 
-  void report_dropped();
+  /// Sends the unfinished lines of no known context, which no request ends, and says how many lines were dropped.
+  void tend();
+
+  /// The context is gone: sends its unfinished lines and keeps nothing of it.
+  void forget(ContextId context) { flush_unfinished(context); }
 
   static constexpr std::size_t kMaxLineBytes = 8 * 1024;
   static constexpr std::int64_t kLinesPerSecond = 1000;
@@ -42,13 +46,14 @@ class OutputSink {
  private:
   void flush_unfinished(ContextId context);
   // All with mu_ held.
+  void send_unfinished(ContextId context);
   void emit(int fd, ContextId context, Bytes line);
   bool take_token();
   void send_dropped();
 
   StdoutWriter& writer_;
-  std::function<void()> dropped_bell_;  // Constant after start.
-  std::atomic<int> unfinished_ = 0;     ///< number of unfinished lines
+  std::function<void()> tend_bell_;  // Constant after start.
+  std::atomic<int> unfinished_ = 0;  ///< number of unfinished lines of known contexts
 
   std::mutex mu_;
   // Guarded by mu_.

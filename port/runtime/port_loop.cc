@@ -11,7 +11,7 @@
 namespace erlang_python {
 namespace {
 
-constexpr std::uint64_t kDroppedReportMs = 1000;
+constexpr std::uint64_t kTendOutputMs = 200;
 constexpr std::int64_t kWatchPeriodMs = 10;
 
 PortLoop* self(void* data) { return static_cast<PortLoop*>(data); }
@@ -39,8 +39,8 @@ Status PortLoop::open() {
     if (int code = uv_poll_init(&loop_, watch.handle, watch.fd); code != 0) return failed("libuv poll", code);
     watch.handle->data = this;
   }
-  uv_timer_init(&loop_, &dropped_timer_);
-  dropped_timer_.data = this;
+  uv_timer_init(&loop_, &tend_timer_);
+  tend_timer_.data = this;
 
   start_watching_stdin();
   uv_poll_start(&captured_out_poll_, UV_READABLE, [](uv_poll_t* h, int, int) noexcept {
@@ -67,10 +67,9 @@ void PortLoop::on_doorbell() {
   const std::uint32_t errands = errands_.exchange(0, std::memory_order_acq_rel);
   if ((errands & kWatchStdin) != 0) start_watching_stdin();
   if ((errands & kDrainStdout) != 0) on_stdout_writable();
-  if ((errands & kReportDropped) != 0 && uv_is_active(reinterpret_cast<uv_handle_t*>(&dropped_timer_)) == 0) {
+  if ((errands & kTendOutput) != 0 && uv_is_active(reinterpret_cast<uv_handle_t*>(&tend_timer_)) == 0) {
     uv_timer_start(
-        &dropped_timer_, [](uv_timer_t* h) noexcept { self(h->data)->parts_.output.report_dropped(); },
-        kDroppedReportMs, 0);
+        &tend_timer_, [](uv_timer_t* h) noexcept { self(h->data)->parts_.output.tend(); }, kTendOutputMs, 0);
   }
 }
 

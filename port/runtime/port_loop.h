@@ -50,10 +50,10 @@ class PortLoop {
   // Any thread: asks the loop to look after something.
   void watch_stdin() { ring(kWatchStdin); }
   void drain_stdout() { ring(kDrainStdout); }
-  void report_dropped_later() { ring(kReportDropped); }
+  void tend_output_later() { ring(kTendOutput); }
 
  private:
-  enum Errand : std::uint32_t { kWatchStdin = 1, kDrainStdout = 2, kReportDropped = 4 };
+  enum Errand : std::uint32_t { kWatchStdin = 1, kDrainStdout = 2, kTendOutput = 4 };
   void ring(Errand errand);
 
   void on_doorbell();
@@ -75,7 +75,7 @@ class PortLoop {
   uv_poll_t captured_out_poll_{};
   uv_poll_t captured_error_poll_{};
   uv_poll_t tick_poll_{};
-  uv_timer_t dropped_timer_{};
+  uv_timer_t tend_timer_{};
   std::uint32_t turn_at_last_tick_ = 0;
   bool running_at_last_tick_ = false;
   std::int64_t watched_ns_ = 0;

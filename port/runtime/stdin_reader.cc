@@ -1,9 +1,10 @@
 #include "runtime/stdin_reader.h"
 
-#include <signal.h>
 #include <unistd.h>
 
 #include <cerrno>
+
+#include "runtime/leaving.h"
 
 namespace erlang_python {
 
@@ -21,12 +22,6 @@ void StdinReader::read_once(Dispatcher& dispatcher, ContextId reader, Batch& bat
     dispatcher.dispatch(std::move(*frame), reader, batch);
   }
   if (const auto length = parser_.take_refused()) dispatcher.refused_frame(*length);
-}
-
-void leave_at_end_of_input() {
-  signal(SIGTERM, SIG_IGN);
-  kill(0, SIGTERM);  // the process group: Python's children
-  _exit(0);
 }
 
 }  // namespace erlang_python

@@ -27,7 +27,4 @@ class StdinReader {
   FrameParser parser_;  // Of the leader.
 };
 
-/// Ends the process at the end of its input: children get SIGTERM, Python is not asked.
-[[noreturn]] void leave_at_end_of_input();
-
 }  // namespace erlang_python

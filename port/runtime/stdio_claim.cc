@@ -28,17 +28,19 @@ Result<UniqueFd> move_high(int fd) {
   return moved;
 }
 
-Result<UniqueFd> capture(int fd) {
+Status capture(int fd, UniqueFd& captured, UniqueFd& kept) {
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return system_error("capture pipe");
   UniqueFd read_end(ends[0]);
   UniqueFd write_end(ends[1]);
   if (dup2(write_end.get(), fd) < 0) return system_error("capturing fd " + std::to_string(fd));
-  UniqueFd high(fcntl(read_end.get(), F_DUPFD_CLOEXEC, kFirstHighFd));
-  if (!high) return system_error("moving a capture pipe");
+  captured = UniqueFd(fcntl(read_end.get(), F_DUPFD_CLOEXEC, kFirstHighFd));
+  kept = UniqueFd(fcntl(write_end.get(), F_DUPFD_CLOEXEC, kFirstHighFd));
+  if (!captured || !kept) return system_error("moving a capture pipe");
   // Only the read end: the write end stays blocking, since programs expect that of their standard output.
-  if (fcntl(high.get(), F_SETFL, O_NONBLOCK) != 0) return system_error("making a capture pipe non-blocking");
-  return high;
+  if (fcntl(captured.get(), F_SETFL, O_NONBLOCK) != 0) return system_error("making a capture pipe non-blocking");
+  fcntl(captured.get(), F_SETPIPE_SZ, kPipeBytes);  // nobody reads it while Python starts
+  return {};
 }
 
 }  // namespace
@@ -51,14 +53,10 @@ Result<ClaimedStdio> claim_stdio() {
   if (!replies) return replies.error();
   UniqueFd null(open("/dev/null", O_RDONLY | O_CLOEXEC));
   if (!null || dup2(null.get(), STDIN_FILENO) < 0) return system_error("/dev/null on fd 0");
-  auto out = capture(STDOUT_FILENO);
-  if (!out) return out.error();
-  auto error = capture(STDERR_FILENO);
-  if (!error) return error.error();
+  if (Status out = capture(STDOUT_FILENO, claimed.captured_out, claimed.kept_out); !out) return out.error();
+  if (Status error = capture(STDERR_FILENO, claimed.captured_error, claimed.kept_error); !error) return error.error();
   claimed.requests = std::move(*requests);
   claimed.replies = std::move(*replies);
-  claimed.captured_out = std::move(*out);
-  claimed.captured_error = std::move(*error);
   return claimed;
 }
 

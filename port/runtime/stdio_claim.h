@@ -11,6 +11,9 @@ struct ClaimedStdio {
   UniqueFd replies;         ///< was fd 1; non-blocking
   UniqueFd captured_out;    ///< read end of the pipe that is fd 1 now; non-blocking
   UniqueFd captured_error;  ///< read end of the pipe that is fd 2 now; non-blocking
+  /// Write ends of both, so that the pipes never end although Python closes or replaces fd 1 or 2.
+  UniqueFd kept_out;
+  UniqueFd kept_error;
 };
 
 /// Moves fd 0 and 1 to high numbers with CLOEXEC, puts /dev/null on 0 and capture pipes on 1 and 2. Before anything

@@ -1,11 +1,14 @@
 #include "runtime/stdout_writer.h"
 
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+
+#include "runtime/leaving.h"
 
 namespace erlang_python {
 
@@ -63,7 +66,7 @@ std::size_t StdoutWriter::write_some(Bytes first, Bytes second) {
     if (n < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) break;
-      _exit(0);  // Erlang closed the port; nobody is left to tell
+      leave_at_end_of_input();  // Erlang closed the port; nobody is left to tell
     }
     taken += static_cast<std::size_t>(n);
     auto gone = static_cast<std::size_t>(n);
@@ -101,9 +104,21 @@ void StdoutWriter::wait_for_room() {
 }
 
 void StdoutWriter::send_from_signal_handler(Bytes frame) noexcept {
-  // Not async-signal-safe by the letter; but the process is dying, try_lock does not wait, and without the lock the
-  // frame could land inside another.
-  if (!mu_.try_lock()) return;
+  // Not async-signal-safe by the letter; but the process is dying, nothing here waits for long or allocates, and
+  // without the lock the frame could land inside another.
+  constexpr int kTries = 50;
+  const timespec pause{0, 1'000'000};
+  bool locked = mu_.try_lock();
+  for (int tries = 0; tries < kTries && !locked; ++tries) {
+    nanosleep(&pause, nullptr);
+    locked = mu_.try_lock();
+  }
+  if (!locked) return;
+  for (int tries = 0; tries < kTries && backlog_begin_ < backlog_.size(); ++tries) {
+    const ssize_t n = write(fd_.get(), backlog_.data() + backlog_begin_, backlog_.size() - backlog_begin_);
+    if (n > 0) backlog_begin_ += static_cast<std::size_t>(n);
+    if (n < 0) nanosleep(&pause, nullptr);
+  }
   if (backlog_begin_ == backlog_.size()) {
     [[maybe_unused]] const ssize_t n = write(fd_.get(), frame.data(), frame.size());
   }

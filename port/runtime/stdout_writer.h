@@ -40,7 +40,8 @@ class StdoutWriter {
   /// Loop thread: writes what it can of the backlog; true when nothing is left.
   [[nodiscard]] bool drain();
 
-  /// For a signal handler of a dying process: sends a frame if no frame is half written, else does nothing.
+  /// For a signal handler of a dying process: sends a frame behind what waits. Gives up after some tens of
+  /// milliseconds.
   void send_from_signal_handler(Bytes frame) noexcept;
 
  private:

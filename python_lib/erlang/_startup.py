@@ -1,7 +1,8 @@
-"""What a fresh interpreter needs before its first request. Called by the port program."""
+"""What a fresh interpreter needs before its first request, and how a used one is made fresh. Called by the port program."""
 
 from __future__ import annotations
 
+import builtins
 import gc
 import importlib
 import io
@@ -10,16 +11,17 @@ import os
 import site
 import sys
 import threading
-from collections.abc import Iterable
+import warnings
+from typing import Any, Iterable
 
 import _erlang
-
 import erlang
 import erlang._encoding
+import erlang._main
 
 
 class _LoggedOutput(io.RawIOBase):
-    """The raw file behind ``sys.stdout`` and ``sys.stderr``: lines go to the Erlang logger with their context.
+    """The file behind ``sys.stdout`` and ``sys.stderr``: lines go to the Erlang logger with their context.
 
     ``fileno()`` is the real descriptor (1 or 2), which the port program captures too, so that ``subprocess`` and C
     code that are given it work.
@@ -32,9 +34,15 @@ class _LoggedOutput(io.RawIOBase):
         super().__init__()
         self._fd = fd
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        _erlang.write(self._fd, data)
-        return len(data)
+    @property
+    def raw(self) -> _LoggedOutput:
+        """Itself: what code that expects a buffered file looks for."""
+        return self
+
+    def write(self, data: Any) -> int:
+        with memoryview(data) as view:
+            _erlang.write(self._fd, view)
+            return view.nbytes
 
     def writable(self) -> bool:
         return True
@@ -50,15 +58,19 @@ def _logged(fd: int, name: str) -> io.TextIOWrapper:
     raw = _LoggedOutput(fd)
     raw.name = name
     # Unbuffered, as under `python -u`: the port program joins the parts of a line.
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)  # type: ignore[type-var]
+
+
+def _is_logged(stream: Any) -> bool:
+    return isinstance(stream, io.TextIOWrapper) and not stream.closed and isinstance(stream.buffer, _LoggedOutput)
 
 
 def redirect_output() -> None:
-    """Put the logged streams in place of the standard ones. Idempotent."""
-    if isinstance(getattr(sys.stdout, "buffer", None), _LoggedOutput):
-        return
-    sys.stdout = sys.__stdout__ = _logged(1, "<stdout>")  # type: ignore[misc]
-    sys.stderr = sys.__stderr__ = _logged(2, "<stderr>")  # type: ignore[misc]
+    """Put the logged streams in place of the standard ones, where something else is. Idempotent."""
+    if not _is_logged(sys.stdout):
+        sys.stdout = sys.__stdout__ = _logged(1, "<stdout>")
+    if not _is_logged(sys.stderr):
+        sys.stderr = sys.__stderr__ = _logged(2, "<stderr>")
 
 
 def prepare(paths: Iterable[str], imports: Iterable[str]) -> None:
@@ -79,18 +91,35 @@ def prepare(paths: Iterable[str], imports: Iterable[str]) -> None:
 
 
 def _is_kept(name: str, module: object) -> bool:
-    """The package itself, the standard library and extension modules stay: importing them twice costs memory that no
-    interpreter below 3.14 gives back, and their code cannot have changed."""
+    """The package itself, the standard library and extension modules stay: importing them again costs a megabyte or so
+    that no interpreter below 3.14 gives back. So a patch of the standard library stays too (docs/scalability.md)."""
     if name in _initial_modules or name == "erlang" or name.startswith("erlang."):
         return True
-    spec = getattr(module, "__spec__", None)
-    origin = getattr(spec, "origin", None)
+    origin = getattr(getattr(module, "__spec__", None), "origin", None)
     if origin in ("built-in", "frozen"):
         return True
     if not isinstance(origin, str):
         return False
     in_library = origin.startswith(_library + os.sep) and "site-packages" not in origin
     return in_library or origin.endswith(".so")
+
+
+def _reset_library() -> None:
+    """What programs usually set in standard modules that stay."""
+    decimal = sys.modules.get("_decimal")
+    if decimal is not None:
+        decimal.setcontext(decimal.Context(prec=28, rounding=decimal.ROUND_HALF_EVEN))
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        logging.root.handlers.clear()
+        logging.root.setLevel(logging.WARNING)
+        logging.disable(logging.NOTSET)
+
+
+def _restore(mapping: dict[Any, Any], initial: dict[Any, Any]) -> None:
+    for key in [key for key in mapping if key not in initial]:
+        del mapping[key]
+    mapping.update(initial)
 
 
 def clean() -> bool:
@@ -102,20 +131,37 @@ def clean() -> bool:
     ours = (threading.main_thread(), threading.current_thread())
     if any(thread not in ours for thread in threading.enumerate()):
         return False
+    sys.settrace(None)
+    sys.setprofile(None)
+    sys.setrecursionlimit(_initial_recursion_limit)
+    sys.setswitchinterval(_initial_switch_interval)
+    _reset_library()
     for name in [name for name, module in sys.modules.items() if not _is_kept(name, module)]:
         del sys.modules[name]
+    sys.modules.update(_initial_modules)
+    _restore(vars(builtins), _initial_builtins)
+    for target, initial in _initial_lists:
+        target[:] = initial
     erlang._encoding.encoders.clear()
-    sys.path[:] = _initial_path
     sys.path_importer_cache.clear()
     linecache.clearcache()
     redirect_output()
+    gc.enable()
     gc.collect()
     return True
 
 
 redirect_output()
+erlang._main.install()
 # Worker contexts share a GIL: a computation in one of them may keep the others waiting for this long, not for 5 ms.
 sys.setswitchinterval(0.001)
+
 _library = os.path.dirname(os.__file__)
-_initial_path = list(sys.path)
-_initial_modules = frozenset(sys.modules)
+_initial_recursion_limit = sys.getrecursionlimit()
+_initial_switch_interval = sys.getswitchinterval()
+_initial_builtins = dict(vars(builtins))
+_initial_lists: list[tuple[list[Any], list[Any]]] = [
+    (changing, list(changing))
+    for changing in (sys.path, sys.argv, sys.meta_path, sys.path_hooks, warnings.filters)
+]
+_initial_modules = dict(sys.modules)

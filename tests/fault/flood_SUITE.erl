@@ -142,9 +142,9 @@ pieces_out_of_order(_) ->
     Frame = request(),
     Half = byte_size(Frame) div 2,
     survives([term_to_binary(T)
-              || T <- [{5, A, <<"no beginning">>}, {4, B, Frame}, {4, B, Frame}, {5, B, Frame}, {5, B, <<>>},
-                       {4, C, binary:part(Frame, 0, Half)}, {5, A, <<>>}, {4, C, <<>>}, {4, C, <<"junk">>},
-                       {4, make_ref(), <<"never ended">>}, {4, not_a_ref, <<>>}, {4, C, not_bytes}, {5, C, <<"end">>}]]).
+              || T <- [{5, A, 0, <<"no beginning">>}, {4, B, 0, Frame}, {4, B, 0, Frame}, {5, B, 0, Frame}, {5, B, 0, <<>>},
+                       {4, C, 0, binary:part(Frame, 0, Half)}, {5, A, 0, <<>>}, {4, C, 0, <<>>}, {4, C, 0, <<"junk">>},
+                       {4, make_ref(), 0, <<"never ended">>}, {4, not_a_ref, 0, <<>>}, {4, C, 0, not_bytes}, {4, C, not_a_slot, <<>>}, {4, C, <<>>}, {5, C, 0, <<"end">>}]]).
 
 %% Proves that a frame longer than the protocol allows is skipped, and the next one is understood.
 oversized_frame(_) ->

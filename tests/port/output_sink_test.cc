@@ -85,6 +85,19 @@ TEST_CASE_FIXTURE(Fixture, "lines are joined from parts, per context and descrip
   CHECK(lines().empty());
 }
 
+TEST_CASE_FIXTURE(Fixture, "an unfinished line of no known context asks to be tended, and is sent then") {
+  int rung = 0;
+  sink->set_tend_bell([&] { ++rung; });
+  write(1, 0, "prompt> ");
+  write(1, 3, "of a request");
+  CHECK(rung == 1);
+  CHECK(lines().empty());
+  sink->tend();
+  CHECK(lines() == std::vector<Line>{{1, 0, "prompt> "}});
+  sink->forget(3);
+  CHECK(lines() == std::vector<Line>{{1, 3, "of a request"}});
+}
+
 TEST_CASE_FIXTURE(Fixture, "a line without end is cut and not kept") {
   for (int i = 0; i < 100; ++i) write(1, 1, std::string(1000, 'x'));
   write(1, 1, "\nnext\n");
@@ -96,14 +109,14 @@ TEST_CASE_FIXTURE(Fixture, "a line without end is cut and not kept") {
 
 TEST_CASE_FIXTURE(Fixture, "a flood is limited, and every line is either sent or counted") {
   bool rung = false;
-  sink->set_dropped_bell([&] { rung = true; });
+  sink->set_tend_bell([&] { rung = true; });
   constexpr std::int64_t kLines = 20'000;
   std::int64_t received = 0;
   for (std::int64_t i = 0; i < kLines; ++i) {
     write(1, 1, "flood\n");
     if (i % 1000 == 0) received += static_cast<std::int64_t>(lines().size());
   }
-  sink->report_dropped();
+  sink->tend();
   received += static_cast<std::int64_t>(lines().size());
   CHECK(rung);
   CHECK(dropped > 0);

@@ -22,16 +22,16 @@ TEST_CASE("pieces of two senders do not mix") {
   PieceAssembler pieces(1000);
   const std::string a = "alias a";
   const std::string b = "alias b";
-  CHECK(pieces.add(bytes_of(a), bytes_of("1"), 0) == PieceAssembler::Outcome::kKept);
-  CHECK(pieces.add(bytes_of(b), bytes_of("x"), 0) == PieceAssembler::Outcome::kKept);
-  CHECK(pieces.add(bytes_of(a), bytes_of("2"), 0) == PieceAssembler::Outcome::kKept);
+  pieces.add(bytes_of(a), bytes_of("1"), 0);
+  pieces.add(bytes_of(b), bytes_of("x"), 0);
+  pieces.add(bytes_of(a), bytes_of("2"), 0);
   const auto whole_b = pieces.finish(bytes_of(b), bytes_of("y"));
   const auto whole_a = pieces.finish(bytes_of(a), bytes_of("3"));
   REQUIRE(whole_a);
   REQUIRE(whole_b);
   CHECK(text_of(*whole_a) == "123");
   CHECK(text_of(*whole_b) == "xy");
-  CHECK(pieces.empty());
+  CHECK(pieces.kept_bytes() == 0);
 }
 
 TEST_CASE("a last piece without others is the whole") {
@@ -41,25 +41,24 @@ TEST_CASE("a last piece without others is the whole") {
   CHECK(text_of(*whole) == "only");
 }
 
-TEST_CASE("too large a value is reported once and its later pieces are dropped") {
+TEST_CASE("too large a value is dropped with its later pieces") {
   PieceAssembler pieces(10);
   const std::string megabyte(kMaxPieceBytes, 'x');
-  CHECK(pieces.add(bytes_of("a"), bytes_of(megabyte), 0) == PieceAssembler::Outcome::kKept);
-  CHECK(pieces.add(bytes_of("a"), bytes_of(megabyte), 0) == PieceAssembler::Outcome::kTooLarge);
-  CHECK(pieces.add(bytes_of("a"), bytes_of(megabyte), 0) == PieceAssembler::Outcome::kKept);
+  pieces.add(bytes_of("a"), bytes_of(megabyte), 0);
+  pieces.add(bytes_of("a"), bytes_of(megabyte), 0);
+  pieces.add(bytes_of("a"), bytes_of(megabyte), 0);
   CHECK_FALSE(pieces.finish(bytes_of("a"), bytes_of("end")));
-  CHECK(pieces.empty());
+  CHECK(pieces.kept_bytes() == 0);
 }
 
-TEST_CASE("what a killed sender left is forgotten after a minute, what moves is kept") {
+TEST_CASE("what a killed sender left is dropped after a minute, and never taken for a whole; what moves is kept") {
   PieceAssembler pieces(1000);
-  CHECK(pieces.add(bytes_of("dead"), bytes_of("1"), 0) == PieceAssembler::Outcome::kKept);
-  CHECK(pieces.add(bytes_of("alive"), bytes_of("1"), kMinuteNs) == PieceAssembler::Outcome::kKept);
+  pieces.add(bytes_of("dead"), bytes_of("1"), 0);
+  pieces.add(bytes_of("alive"), bytes_of("1"), kMinuteNs);
   pieces.forget_abandoned(kMinuteNs + 1);
-  const auto dead = pieces.finish(bytes_of("dead"), bytes_of("2"));
+  CHECK(pieces.kept_bytes() == 1);
+  CHECK_FALSE(pieces.finish(bytes_of("dead"), bytes_of("2")));
   const auto alive = pieces.finish(bytes_of("alive"), bytes_of("2"));
-  REQUIRE(dead);
   REQUIRE(alive);
-  CHECK(text_of(*dead) == "2");
   CHECK(text_of(*alive) == "12");
 }
