@@ -7,10 +7,10 @@ namespace erlang_python {
 
 using namespace etf;
 
-/// What a term holds beyond its own bytes.
+/// What a term holds beyond its own bytes. Without initialisers, which an array of a thousand of them would run.
 struct TermReader::SkipStep {
-  std::size_t children = 0;  ///< terms that follow and belong to it
-  std::size_t end = 0;       ///< position where the last child must end; 0: anywhere
+  std::size_t children;  ///< terms that follow and belong to it
+  std::size_t end;       ///< position where the last child must end; 0: anywhere
 };
 
 /// Passes over the next term without the terms inside it.
@@ -126,7 +126,7 @@ std::optional<Bytes> TermReader::skip_term(const AtomVisitor* visitor) {
   std::array<SkipStep, kMaxDepth> open;  // NOLINT(cppcoreguidelines-pro-type-member-init)
   std::size_t depth = 0;
   for (;;) {
-    SkipStep step;
+    SkipStep step{};
     if (!skip_one(step, visitor)) return refuse();
     if (step.children > 0) {
       if (depth == kMaxDepth) return refuse();
