@@ -1,6 +1,12 @@
 #include "context/envs.h"
 
 namespace erlang_python {
+namespace {
+
+// More than requests can be on their way when a process dies.
+constexpr std::size_t kRememberedDrops = 4096;
+
+}  // namespace
 
 bool Envs::open() {
   auto erlang = PyRef::steal(PyImport_ImportModule("erlang"));
@@ -19,6 +25,10 @@ bool Envs::keep_preload() {
 
 PyObject* Envs::get(std::uint64_t env) {
   if (env == 0) return shared_.get();
+  if (dropped_.contains(env)) {
+    late_ = PyRef::steal(PyDict_Copy(preload_.get()));
+    return late_.get();
+  }
   PyRef& dict = envs_[env];
   if (!dict) dict = PyRef::steal(PyDict_Copy(preload_.get()));
   return dict.get();
@@ -30,6 +40,13 @@ PyObject* Envs::find(std::uint64_t env) const {
 }
 
 void Envs::drop(std::uint64_t env) {
+  dropped_.insert(env);
+  dropped_order_.push_back(env);
+  if (dropped_order_.size() > kRememberedDrops) {
+    dropped_.erase(dropped_order_.front());
+    dropped_order_.pop_front();
+  }
+  late_ = PyRef();
   auto node = envs_.extract(env);
   if (node.empty()) return;
   // Functions defined in a namespace refer to it: without this every such namespace would wait for the cycle collector.

@@ -1,7 +1,9 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "python/py_ref.h"
 
@@ -19,7 +21,8 @@ class Envs {
 
   PyObject* shared() const { return shared_.get(); }
 
-  /// The namespace of an env, made on first use; the shared one for 0. Null with a Python error set.
+  /// The namespace of an env, made on first use; the shared one for 0. Null with a Python error set. A request that
+  /// comes after its env was dropped, since its process died in between, gets one that nobody keeps.
   PyObject* get(std::uint64_t env);
   /// The namespace of an env if it exists, else null without an error; null for 0.
   PyObject* find(std::uint64_t env) const;
@@ -30,6 +33,9 @@ class Envs {
   PyRef shared_;
   PyRef preload_;
   std::unordered_map<std::uint64_t, PyRef> envs_;
+  std::unordered_set<std::uint64_t> dropped_;
+  std::deque<std::uint64_t> dropped_order_;  ///< oldest first
+  PyRef late_;
 };
 
 }  // namespace erlang_python
