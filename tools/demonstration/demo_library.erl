@@ -24,14 +24,30 @@ run(#{here := Here, terminal := Terminal}) ->
                      [length(Files), ?PASSES]),
     demo_screen:tell("A context is a Python interpreter that serves Erlang; here ~ts.", [Kind]),
     Work = list_to_tuple(lists:append(lists:duplicate(?PASSES, Files))),
+    Load = load(),
     {OneUs, One} = analyse("one context", [hd(Contexts)], Work, Terminal),
     {AllUs, All} = analyse(io_lib:format("~b contexts", [Size]), Contexts, Work, Terminal),
     demo_screen:tell("Speed-up: ~.2f times with ~b contexts on ~b cores.",
                      [OneUs / AllUs, Size, erlang:system_info(logical_processors)]),
+    ok = explain(OneUs / AllUs, Size, Load),
     ok = py_context_router:stop_pool(?POOL),
     show(One),
     [demo_screen:check(One =:= All, "both found exactly the same"),
      demo_screen:check(length(Files) > 100 andalso maps:get(functions, One) > 1000, "it is a whole library")].
+
+%% Cores that others keep busy are no cores.
+explain(Speedup, Size, Load) when Size > 1, Speedup < 1.5, Load > 1.0 ->
+    demo_screen:tell("Other programs were busy here as well (~.1f threads on average): try again when they are not.",
+                     [Load]);
+explain(_Speedup, _Size, _Load) ->
+    ok.
+
+%% The average number of running threads over the last minute, where the system says it.
+load() ->
+    case file:read_file("/proc/loadavg") of
+        {ok, Text} -> binary_to_float(hd(string:split(Text, " ")));
+        {error, _} -> 0.0
+    end.
 
 kind() ->
     case py:subinterp_supported() of
