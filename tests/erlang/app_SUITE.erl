@@ -134,7 +134,8 @@ unknown_context_mode(_) -> start_fails([{context_mode, bogus}], "bogus").
 %% Proves that size and mode of the io pool can be configured.
 io_pool_configuration(_) ->
     ok = py_test:start([{io_pool_size, 3}]),
-    ?assertEqual({3, false}, {py_context_router:num_contexts(io), py_context:is_subinterp(py_context_router:get_context(io))}),
+    ?assertEqual({3, false}, {py_context_router:num_contexts(io),
+                              py_context:is_subinterp(py_context_router:get_context(io))}),
     case py:subinterp_supported() of
         false -> ok;
         true ->
@@ -193,7 +194,8 @@ imports_paths_preload_for_every_pool(_) ->
 
 %% Proves that pools of sys.config start with the application, with their options.
 pools_from_configuration(_) ->
-    ok = py_test:start([{pools, [{from_config, 2, #{env => [{"FROM_CONFIG", "yes"}]}}, {another, 1, worker}, {third, 1}]}]),
+    ok = py_test:start([{pools, [{from_config, 2, #{env => [{"FROM_CONFIG", "yes"}]}}, {another, 1, worker},
+                                 {third, 1}]}]),
     ?assertEqual({2, 1, 1}, list_to_tuple([py_context_router:num_contexts(P) || P <- [from_config, another, third]])),
     ?assertEqual({ok, <<"yes">>}, py:call(from_config, os, getenv, [<<"FROM_CONFIG">>])).
 
@@ -241,7 +243,8 @@ venv_for_every_pool(_) ->
     Dir = py_test:temp_file("venv"),
     {ok, none} = py:call(venv, create, [list_to_binary(Dir)], #{symlinks => true}),
     ok = py_test:start([{venv, Dir}]),
-    _ = [?assertEqual({ok, list_to_binary(Dir)}, py:eval(py_context_router:get_context(P), <<"__import__('sys').prefix">>))
+    _ = [?assertEqual({ok, list_to_binary(Dir)},
+                      py:eval(py_context_router:get_context(P), <<"__import__('sys').prefix">>))
          || P <- [default, io]],
     py_test:stop(),
     _ = file:del_dir_r(Dir),

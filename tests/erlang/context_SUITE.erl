@@ -8,8 +8,9 @@ suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
     [start_link_and_stop, start_link_with_options, linked_to_its_starter, new_and_destroy, monitored, supervised,
-     unknown_mode, unknown_option, worker_interpreter, owngil_interpreter, one_thread_for_life, owngil_shares_no_modules,
-     owngil_contexts_run_side_by_side, stopped_owngil_context_leaves_nothing, refusing_extension_is_named, preloaded_context,
+     unknown_mode, unknown_option, worker_interpreter, owngil_interpreter, one_thread_for_life,
+     owngil_shares_no_modules, owngil_contexts_run_side_by_side, stopped_owngil_context_leaves_nothing,
+     refusing_extension_is_named, preloaded_context,
      context_with_memory_limit_has_its_own_process, calls_in_arrival_order, call_forms, interrupt_running,
      interrupt_when_idle, interrupt_does_not_leak, interrupt_queued_survive, queued_timeout_touches_nobody,
      interrupt_through_py_context, thousand_worker_contexts, two_hundred_owngil_contexts, stop_while_busy].
@@ -134,7 +135,8 @@ owngil_shares_no_modules(_) ->
     owngil(fun() ->
         py_test:with_context(#{mode => owngil}, fun(One) -> py_test:with_context(#{mode => owngil}, fun(Two) ->
             ok = py:exec(One, <<"import sys, wave\nsys.modules['made_up'] = wave\nsys.path.append('/only/one')\n">>),
-            See = <<"[n in __import__('sys').modules for n in ('wave', 'made_up')] + ['/only/one' in __import__('sys').path]">>,
+            See = <<"(lambda sys: [n in sys.modules for n in ('wave', 'made_up')] + ['/only/one' in sys.path])"
+                    "(__import__('sys'))">>,
             ?assertEqual({ok, [true, true, true]}, py:eval(One, See)),
             ?assertEqual({ok, [false, false, false]}, py:eval(Two, See))
         end) end)
@@ -151,7 +153,8 @@ owngil_contexts_run_side_by_side(_) ->
                 py:call(One, trouble, mark_and, [File, <<"compute">>], #{timeout => infinity})
             end),
             py_test:wait_file(binary_to_list(File)),
-            ?assertEqual([{ok, N} || N <- lists:seq(1, 200)], [py:call(Two, probe, echo, [N]) || N <- lists:seq(1, 200)]),
+            ?assertEqual([{ok, N} || N <- lists:seq(1, 200)],
+                         [py:call(Two, probe, echo, [N]) || N <- lists:seq(1, 200)]),
             py_test:signal(py_test:os_pid(Two), "KILL"),
             ?assertEqual({error, {context_died, {signal, sigkill}}}, py_test:join(Busy))
         end)
@@ -192,7 +195,8 @@ refusing_extension_is_named(_) ->
 %% Proves that new's preload runs in the context's shared namespace, in both modes.
 preloaded_context(_) ->
     _ = [py_test:with_context(#{mode => Mode, preload => <<"n = 5\ndef five():\n    return n\n">>}, fun(Ctx) ->
-             ?assertEqual({{ok, 5}, {ok, 5}}, {py_context:eval(Ctx, <<"n">>), py_context:call(Ctx, '__main__', five, [])})
+             ?assertEqual({{ok, 5}, {ok, 5}}, {py_context:eval(Ctx, <<"n">>),
+                                               py_context:call(Ctx, '__main__', five, [])})
          end) || Mode <- modes()],
     ok.
 
@@ -264,7 +268,8 @@ interrupt_does_not_leak(_) ->
         Interrupter ! Stop,
         py_test:join(Job),
         %% Each call either ran to its end or was interrupted; none got another's value or another error.
-        _ = [?assert(R =:= {ok, N} orelse R =:= {error, interrupted}) || {N, R} <- lists:zip(lists:seq(1, 2000), Results)],
+        _ = [?assert(R =:= {ok, N} orelse R =:= {error, interrupted})
+             || {N, R} <- lists:zip(lists:seq(1, 2000), Results)],
         ?assertEqual([{ok, N} || N <- lists:seq(1, 200)], [py:call(Ctx, probe, echo, [N]) || N <- lists:seq(1, 200)])
     end).
 
@@ -312,7 +317,8 @@ interrupt_through_py_context(_) ->
 %% Proves that a thousand worker contexts come and go in one OS process without a crash and without growing memory.
 thousand_worker_contexts(_) -> come_and_go(worker, 300, 700, 24 bsl 20).
 
-%% Proves the same of two hundred owngil contexts; a parked interpreter serves the next context where it cannot be ended.
+%% Proves the same of two hundred owngil contexts; a parked interpreter serves the next context where it cannot be
+%% ended.
 two_hundred_owngil_contexts(_) -> owngil(fun() -> come_and_go(owngil, 60, 140, 48 bsl 20) end).
 
 come_and_go(Mode, WarmUp, Count, Bound) ->

@@ -50,7 +50,8 @@ top() ->
 
 run_file(File) ->
     ok = py_test:start_bare(),
-    _ = lists:foldl(fun(Block, Bindings) -> run_block(File, Block, Bindings) end, erl_eval:new_bindings(), file_blocks(File)),
+    _ = lists:foldl(fun(Block, Bindings) -> run_block(File, Block, Bindings) end, erl_eval:new_bindings(),
+                    file_blocks(File)),
     ok.
 
 %% Blocks.
@@ -139,7 +140,8 @@ pattern([Comment | Comments]) ->
 whole_pattern(Text, Comments) ->
     case parse_pattern(Text) of
         {ok, _} -> Text;
-        error when Comments =/= [] -> whole_pattern(Text ++ "\n" ++ string:trim(hd(Comments), leading, "%"), tl(Comments));
+        error when Comments =/= [] ->
+            whole_pattern(Text ++ "\n" ++ string:trim(hd(Comments), leading, "%"), tl(Comments));
         error -> Text
     end.
 
@@ -162,7 +164,8 @@ check(File, Line, Pattern, Value, Bindings) ->
             try erl_eval:exprs(Match, erl_eval:add_binding('Value__', Value, Bindings)) of
                 {value, _, After} -> erl_eval:del_binding('Value__', After)
             catch
-                error:{badmatch, _} -> fail(File, Line, "gives ~tp, which does not match ~ts", [Value, string:trim(Pattern)])
+                error:{badmatch, _} ->
+                    fail(File, Line, "gives ~tp, which does not match ~ts", [Value, string:trim(Pattern)])
             end;
         error -> fail(File, Line, "after the arrow is no Erlang pattern: ~ts", [string:trim(Pattern)])
     end.

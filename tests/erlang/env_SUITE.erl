@@ -102,7 +102,8 @@ namespace_makes_a_process_stick(_) ->
 %% Proves that py_context without an env uses the context's shared namespace, which all processes see.
 shared_namespace(_) ->
     py_test:with_context(#{}, fun(Ctx) ->
-        ok = py_test:in_process(fun() -> py_context:exec(Ctx, <<"shared = 5\ndef get_shared():\n    return shared\n">>) end),
+        Code = <<"shared = 5\ndef get_shared():\n    return shared\n">>,
+        ok = py_test:in_process(fun() -> py_context:exec(Ctx, Code) end),
         ?assertEqual({ok, 5}, py_context:eval(Ctx, <<"shared">>)),
         ?assertEqual({ok, 6}, py_context:eval(Ctx, <<"shared + n">>, #{n => 1})),
         ?assertEqual({ok, 5}, py_context:call(Ctx, '__main__', get_shared, []))

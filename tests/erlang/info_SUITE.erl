@@ -38,7 +38,8 @@ num_executors(_) ->
 memory_stats(_) ->
     {ok, Stats} = py:memory_stats(),
     ?assertMatch(#{gc_stats := [_, _, _], gc_count := _, gc_threshold := _}, Stats),
-    ?assertEqual({3, 3}, {tuple_or_list_size(maps:get(gc_count, Stats)), tuple_or_list_size(maps:get(gc_threshold, Stats))}).
+    ?assertEqual({3, 3}, {tuple_or_list_size(maps:get(gc_count, Stats)),
+                          tuple_or_list_size(maps:get(gc_threshold, Stats))}).
 
 %% Proves that gc collects cycles and tells how many objects it found.
 gc(_) ->

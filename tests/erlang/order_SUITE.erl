@@ -33,7 +33,8 @@ own_value_in_isolated_processes(_) ->
 
 %% Proves that values of up to 3 MiB, which travel in pieces, are not mixed with small ones or with each other.
 own_value_of_large_sizes(_) ->
-    py_test:with_pool(2, #{}, fun(Pool) -> load(Pool, 30, 12, [0, 1000, 65536, 1 bsl 20, (1 bsl 20) + 1, 3 bsl 20]) end).
+    Sizes = [0, 1000, 65536, 1 bsl 20, (1 bsl 20) + 1, 3 bsl 20],
+    py_test:with_pool(2, #{}, fun(Pool) -> load(Pool, 30, 12, Sizes) end).
 
 %% Proves that the survivors get their own values while other callers are killed in the middle of theirs.
 own_value_while_callers_die(_) ->

@@ -7,7 +7,8 @@
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [print_is_logged, stderr_is_logged, levels_differ, metadata_names_pool_and_context, raw_descriptors, child_processes,
+    [print_is_logged, stderr_is_logged, levels_differ, metadata_names_pool_and_context, raw_descriptors,
+     child_processes,
      c_buffers, lines_are_kept_apart, line_without_end, empty_lines, long_lines, text_that_is_not_utf8, unicode_text,
      many_writers, floods_are_bounded, flood_of_prints, bytes_like_frames, standard_input_is_empty, owngil_output,
      output_before_death, output_while_starting].
@@ -165,7 +166,8 @@ unicode_text(_) ->
 many_writers(_) ->
     logged(fun() ->
         Tokens = [{token(), token()} || _ <- lists:seq(1, 50)],
-        Jobs = [py_test:async(fun() -> py:call(noise, to_stdout, [<<A/binary, "<>", B/binary>>]) end) || {A, B} <- Tokens],
+        Jobs = [py_test:async(fun() -> py:call(noise, to_stdout, [<<A/binary, "<>", B/binary>>]) end)
+                || {A, B} <- Tokens],
         _ = [?assertEqual({ok, <<"done">>}, py_test:join(Job)) || Job <- Jobs],
         Texts = collect(50),
         _ = [?assert(lists:any(fun(T) -> string:find(T, <<A/binary, "<>", B/binary>>) =/= nomatch end, Texts))

@@ -35,7 +35,8 @@ owngil_mode(_) ->
             py_test:with_pool(2, #{mode => owngil}, fun(Pool) ->
                 [One, Two] = py_test:contexts(Pool),
                 {ok, 7} = py:call(One, probe, set_here, [7]),
-                ?assertEqual({{ok, 7}, {ok, 0}}, {py:call(One, probe, get_here, []), py:call(Two, probe, get_here, [])}),
+                ?assertEqual({{ok, 7}, {ok, 0}},
+                             {py:call(One, probe, get_here, []), py:call(Two, probe, get_here, [])}),
                 ?assertEqual(py:call(One, probe, pid, []), py:call(Two, probe, pid, []))
             end)
     end.
@@ -90,7 +91,8 @@ failing_import(_) ->
 
 %% Proves that preload code runs in every context before its first call.
 preload_runs_in_every_context(_) ->
-    py_test:with_pool(2, #{preload => <<"import math\ndef from_preload():\n    return math.floor(2.5)\n">>}, fun(Pool) ->
+    Preload = <<"import math\ndef from_preload():\n    return math.floor(2.5)\n">>,
+    py_test:with_pool(2, #{preload => Preload}, fun(Pool) ->
         _ = [begin
                  ?assertEqual({ok, 2}, py:call(Ctx, '__main__', from_preload, [])),
                  ?assertEqual({ok, 2}, py_context:eval(Ctx, <<"from_preload()">>))
@@ -139,7 +141,8 @@ environment_variables(_) ->
     Opts = #{env => [{"PY_TEST_ONE", "1"}, {<<"PY_TEST_TWO">>, <<"zwei ü"/utf8>>}]},
     py_test:with_pool(1, Opts, fun(Pool) ->
         Get = fun(P, Name) -> py:call(P, os, getenv, [Name]) end,
-        ?assertEqual([{ok, <<"1">>}, {ok, <<"zwei ü"/utf8>>}], [Get(Pool, N) || N <- [<<"PY_TEST_ONE">>, <<"PY_TEST_TWO">>]]),
+        ?assertEqual([{ok, <<"1">>}, {ok, <<"zwei ü"/utf8>>}],
+                     [Get(Pool, N) || N <- [<<"PY_TEST_ONE">>, <<"PY_TEST_TWO">>]]),
         ?assertEqual({ok, none}, Get(default, <<"PY_TEST_ONE">>))
     end).
 
@@ -194,7 +197,8 @@ python_option(_) ->
 executable_is_python(_) ->
     {ok, Executable} = py:eval(<<"__import__('sys').executable">>),
     {ok, Version} = py:eval(<<"'.'.join(map(str, __import__('sys').version_info[:3]))">>),
-    Printed = os:cmd(binary_to_list(Executable) ++ " -c 'import sys; print(\".\".join(map(str, sys.version_info[:3])))'"),
+    Program = "import sys; print(\".\".join(map(str, sys.version_info[:3])))",
+    Printed = os:cmd(binary_to_list(Executable) ++ " -c '" ++ Program ++ "'"),
     ?assertEqual(binary_to_list(Version), string:trim(Printed)).
 
 %% Proves that isolation => context gives each context an OS process.

@@ -56,11 +56,13 @@ big_integers(_) ->
              ?assertEqual(true, ok(py:call(values, is_power, [Value, Base, Exponent, Plus]))),
              ?assertEqual(Value, ok(py:call(values, power, [Base, Exponent, Plus]))),
              ?assertEqual(-Value, echo(-Value))
-         end || {Base, Exponent} <- [{2, 127}, {2, 128}, {2, 2039}, {2, 2040}, {2, 2048}, {10, 100}, {10, 1000}, {10, 5000}],
+         end || {Base, Exponent} <- [{2, 127}, {2, 128}, {2, 2039}, {2, 2040}, {2, 2048}, {10, 100}, {10, 1000},
+                                     {10, 5000}],
                 Plus <- [-1, 0, 1]],
     ok.
 
-%% Proves that an integer too long for Erlang's small encoding of big integers (255 bytes) and one of 60 000 digits survive.
+%% Proves that an integer too long for Erlang's small encoding of big integers (255 bytes) and one of 60 000 digits
+%% survive.
 enormous_integers(_) ->
     _ = [?assertEqual(N, echo(N)) || N <- [1 bsl (255 * 8), (1 bsl (255 * 8)) - 1, -(1 bsl (256 * 8)), 1 bsl 200000]],
     ok.
@@ -88,7 +90,8 @@ floats_that_erlang_lacks(_) ->
 
 %% Proves that valid UTF-8 is a str of the same code points, up to the last one and through every length of encoding.
 text_at_the_edges_of_utf8(_) ->
-    Points = [0, 1, 16#7F, 16#80, 16#7FF, 16#800, 16#D7FF, 16#E000, 16#FEFF, 16#FFFE, 16#FFFF, 16#10000, 16#1F600, 16#10FFFF],
+    Points = [0, 1, 16#7F, 16#80, 16#7FF, 16#800, 16#D7FF, 16#E000, 16#FEFF, 16#FFFE, 16#FFFF, 16#10000, 16#1F600,
+              16#10FFFF],
     Text = unicode:characters_to_binary(Points),
     ?assertEqual({<<"str">>, Points}, {kind(Text), ok(py:call(values, code_points, [Text]))}),
     ?assertEqual(Text, ok(py:call(values, from_code_points, [Points]))),
@@ -234,7 +237,8 @@ enums(_) ->
 
 %% Proves that subclasses of built-in types are converted like these.
 subclasses_of_builtins(_) ->
-    ?assertEqual([#{<<"b">> => 1, <<"a">> => 2}, #{<<"n">> => 1}, #{<<"a">> => 2, <<"b">> => 1}, <<"sub">>, 7, [<<"n">>],
+    ?assertEqual([#{<<"b">> => 1, <<"a">> => 2}, #{<<"n">> => 1}, #{<<"a">> => 2, <<"b">> => 1}, <<"sub">>, 7,
+                  [<<"n">>],
                   #{<<"k">> => <<"v">>}],
                  [made(N) || N <- [ordered, defaultdict, counter, text, number, names, table]]).
 
@@ -261,8 +265,8 @@ strict_refuses_by_name(_) ->
     Strict = fun(Name) -> py:call(Ctx, values, make, [atom_to_binary(Name)], #{strict => true}) end,
     ?assertEqual({error, {not_encodable, {type, <<"Plain">>}}}, bare_type(Strict(plain))),
     _ = [?assertMatch({N, {ok, _}}, {N, Strict(N)})
-         || N <- [none, set, dataclass, namedtuple, datetime, date, decimal, uuid, enum, complex, path, array, bytearray,
-                  counter, text]],
+         || N <- [none, set, dataclass, namedtuple, datetime, date, decimal, uuid, enum, complex, path, array,
+                  bytearray, counter, text]],
     ok.
 
 %% The type may be named with its module, which differs with the way it was imported.
@@ -309,4 +313,5 @@ power(Base, N) -> Base * power(Base, N - 1).
 remote_pid(Id) -> binary_to_term(<<131, 88, 119, 13, "other@nowhere", Id:32, 3:32, 9:32>>).
 
 remote_reference(Words) ->
-    binary_to_term(<<131, 90, Words:16, 119, 13, "other@nowhere", 9:32, << <<W:32>> || W <- lists:seq(1, Words) >>/binary>>).
+    Ids = << <<W:32>> || W <- lists:seq(1, Words) >>,
+    binary_to_term(<<131, 90, Words:16, 119, 13, "other@nowhere", 9:32, Ids/binary>>).

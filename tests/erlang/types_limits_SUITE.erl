@@ -92,7 +92,8 @@ argument_sizes_around_a_piece(_) ->
     ok.
 
 around_a_piece() ->
-    [Pieces * (1 bsl 20) + Plus || Pieces <- [1, 2], Plus <- [-300, -150, -100, -80, -64, -32, -16, -8, -2, -1, 0, 1, 2, 4096]].
+    [Pieces * (1 bsl 20) + Plus
+     || Pieces <- [1, 2], Plus <- [-300, -150, -100, -80, -64, -32, -16, -8, -2, -1, 0, 1, 2, 4096]].
 
 %% Proves that an argument beyond max_frame_bytes is refused with its size and the limit.
 arguments_too_large(_) ->

@@ -24,7 +24,8 @@ abort(_) -> dies_of({signal, sigabrt}, fun(Pool) -> py:call(Pool, trouble, abort
 
 %% Proves that an exit behind the port's back comes with its status.
 exit_with_status(_) ->
-    _ = [dies_of({exit_status, Status}, fun(Pool) -> py:call(Pool, trouble, leave, [Status]) end) || Status <- [1, 3, 127]],
+    _ = [dies_of({exit_status, Status}, fun(Pool) -> py:call(Pool, trouble, leave, [Status]) end)
+         || Status <- [1, 3, 127]],
     ok.
 
 %% Proves the same of an exit that claims success.
@@ -48,7 +49,8 @@ stack_overflow(_) -> dies_of({signal, sigsegv}, fun(Pool) -> py:call(Pool, troub
 %% Proves that a crash in an interpreter with its own GIL is the same.
 segmentation_fault_in_owngil(_) ->
     case py:subinterp_supported() of
-        true -> dies_of({signal, sigsegv}, #{mode => owngil}, fun(Pool) -> py:call(Pool, trouble, overflow_stack, []) end);
+        true ->
+            dies_of({signal, sigsegv}, #{mode => owngil}, fun(Pool) -> py:call(Pool, trouble, overflow_stack, []) end);
         false -> {skip, "this Python has no interpreters with their own GIL"}
     end.
 
@@ -190,7 +192,8 @@ pool_that_cannot_start_again(_) ->
         file:delete(Flag)
     end.
 
-%% Proves that with isolation => context the death of one context's process leaves the others with their calls and state.
+%% Proves that with isolation => context the death of one context's process leaves the others with their calls and
+%% state.
 isolated_context_dies_alone(_) ->
     py_test:with_pool(3, #{isolation => context}, fun(Pool) ->
         [Victim | Others] = py_test:contexts(Pool),

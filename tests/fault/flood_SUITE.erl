@@ -41,7 +41,8 @@ kill_callers(Pool, Rounds) ->
 calls_for_ever(Pool, N) ->
     _ = case rand:uniform(4) of
         1 -> py:call(Pool, probe, answer, [N, 100000]);
-        %% Less than a piece: of a value in pieces whose sender was killed half way the port keeps the first for a minute.
+        %% Less than a piece: of a value in pieces whose sender was killed half way the port keeps the first for a
+        %% minute.
         2 -> py:call(Pool, probe, echo, [binary:copy(<<"x">>, 900000)]);
         3 -> py:exec(py_context_router:get_context(Pool), <<"import probe\nx = [1, 2, 3]">>);
         4 -> py:call(Pool, probe, echo, [N])
@@ -83,7 +84,8 @@ overload_is_refused_and_passes(_) ->
     Before = py_semaphore:max_concurrent(),
     ok = py_semaphore:set_max_concurrent(4),
     try
-        Jobs = [py_test:async(fun() -> py:call(probe, tagged_sleep, [N, 0.005], #{}, 300) end) || N <- lists:seq(1, 500)],
+        Jobs = [py_test:async(fun() -> py:call(probe, tagged_sleep, [N, 0.005], #{}, 300) end)
+                || N <- lists:seq(1, 500)],
         Results = [{N, py_test:join(Job)} || {N, Job} <- lists:zip(lists:seq(1, 500), Jobs)],
         ?assertEqual([], [R || R = {N, Result} <- Results, not (Result =:= {ok, N} orelse refused(Result))]),
         ?assertNotEqual([], [N || {N, {ok, N}} <- Results]),
@@ -109,7 +111,8 @@ truncated_terms(_) ->
 %% Proves that terms that are no message of the protocol are refused.
 wrong_operations(_) ->
     survives([term_to_binary(T)
-              || T <- [{}, {99}, {-1, 2}, {1 bsl 70}, {call, 1}, [], [1], #{}, 5, 1.5, <<"x">>, atom, {1}, {5}, {4, make_ref()},
+              || T <- [{}, {99}, {-1, 2}, {1 bsl 70}, {call, 1}, [], [1], #{}, 5, 1.5, <<"x">>, atom, {1}, {5},
+                       {4, make_ref()},
                        {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}, self(), {11}, {14}]]).
 
 %% Proves that messages with fields of the wrong type or range are refused.
@@ -130,7 +133,8 @@ wrong_fields(_) ->
 
 %% Proves that a request for a context that is not there is refused.
 unknown_context(_) ->
-    survives([term_to_binary({1, Ctx, make_ref(), 0, 0, 0, 0, math, sqrt, [1], #{}}) || Ctx <- [0, 4242, 1 bsl 30, 1 bsl 62]]).
+    survives([term_to_binary({1, Ctx, make_ref(), 0, 0, 0, 0, math, sqrt, [1], #{}})
+              || Ctx <- [0, 4242, 1 bsl 30, 1 bsl 62]]).
 
 %% Proves that a second configuration, or a broken one, does not touch a running process.
 second_init(_) ->
@@ -142,13 +146,16 @@ pieces_out_of_order(_) ->
     Frame = request(),
     Half = byte_size(Frame) div 2,
     survives([term_to_binary(T)
-              || T <- [{5, A, 0, <<"no beginning">>}, {4, B, 0, Frame}, {4, B, 0, Frame}, {5, B, 0, Frame}, {5, B, 0, <<>>},
+              || T <- [{5, A, 0, <<"no beginning">>}, {4, B, 0, Frame}, {4, B, 0, Frame}, {5, B, 0, Frame},
+                       {5, B, 0, <<>>},
                        {4, C, 0, binary:part(Frame, 0, Half)}, {5, A, 0, <<>>}, {4, C, 0, <<>>}, {4, C, 0, <<"junk">>},
-                       {4, make_ref(), 0, <<"never ended">>}, {4, not_a_ref, 0, <<>>}, {4, C, 0, not_bytes}, {4, C, not_a_slot, <<>>}, {4, C, <<>>}, {5, C, 0, <<"end">>}]]).
+                       {4, make_ref(), 0, <<"never ended">>}, {4, not_a_ref, 0, <<>>}, {4, C, 0, not_bytes},
+                       {4, C, not_a_slot, <<>>}, {4, C, <<>>}, {5, C, 0, <<"end">>}]]).
 
 %% Proves that a frame longer than the protocol allows is skipped, and the next one is understood.
 oversized_frame(_) ->
-    survives([binary:copy(<<131>>, 3 bsl 20), term_to_binary({1, 1, make_ref(), 0, 0, 0, 0, m, f, [binary:copy(<<1>>, 8 bsl 20)], #{}})]).
+    survives([binary:copy(<<131>>, 3 bsl 20), term_to_binary({1, 1, make_ref(), 0, 0, 0, 0, m, f,
+                                                              [binary:copy(<<1>>, 8 bsl 20)], #{}})]).
 
 %% Proves that a length inside a term that is larger than the term is refused without being allocated.
 giant_lengths_inside(_) ->
@@ -196,7 +203,8 @@ seed() ->
 
 %% A harmless request as Erlang would send it.
 request() ->
-    term_to_binary({1, 1, make_ref(), 0, 1000, 0, 0, probe, echo, [[1, 2.5, <<"text">>, {a, #{b => c}}, 1 bsl 70]], #{}}).
+    term_to_binary({1, 1, make_ref(), 0, 1000, 0, 0, probe, echo, [[1, 2.5, <<"text">>, {a, #{b => c}}, 1 bsl 70]],
+                    #{}}).
 
 %% Writes the frames straight to the port of a fresh pool, between calls; all calls must be answered by the same
 %% process as before.
@@ -236,7 +244,8 @@ slow_owner(_) ->
 large_replies_to_dead_callers(_) ->
     py_test:with_pool(1, #{}, fun(Pool) ->
         Owner = py_test:owner_of(py_test:os_pid(Pool)),
-        Rounds = [py_test:async(fun() -> py:call(Pool, probe, answer, [N, 10 bsl 20], #{}) end) || N <- lists:seq(1, 20)],
+        Rounds = [py_test:async(fun() -> py:call(Pool, probe, answer, [N, 10 bsl 20], #{}) end)
+                  || N <- lists:seq(1, 20)],
         _ = [exit(Pid, kill) || {Pid, _} <- Rounds],
         settle(Pool),
         true = erlang:garbage_collect(Owner),

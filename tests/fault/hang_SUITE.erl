@@ -59,7 +59,8 @@ stubborn_code_is_killed(_) -> is_killed(#{}, fun(Ctx) -> py:call(Ctx, trouble, s
 c_loop_is_killed(_) -> is_killed(#{}, fun(Ctx) -> py:call(Ctx, trouble, compute, [], #{timeout => 50}) end).
 
 %% Proves the same of a regular expression that backtracks without end.
-regular_expression_is_killed(_) -> is_killed(#{}, fun(Ctx) -> py:call(Ctx, trouble, backtrack, [], #{timeout => 50}) end).
+regular_expression_is_killed(_) ->
+    is_killed(#{}, fun(Ctx) -> py:call(Ctx, trouble, backtrack, [], #{timeout => 50}) end).
 
 %% Proves the same of an interpreter with its own GIL.
 c_loop_in_owngil_is_killed(_) ->
@@ -217,7 +218,8 @@ memory_limit_of_one_context(_) ->
 many_timeouts(_) ->
     Contexts = py_context_router:contexts(),
     Jobs = [py_test:async(fun() ->
-        [py:call(Ctx, probe, tagged_sleep, [N, 0.002], #{timeout => rand:uniform(6)}) || N <- lists:seq(1, 25), Ctx <- Contexts]
+        [py:call(Ctx, probe, tagged_sleep, [N, 0.002], #{timeout => rand:uniform(6)})
+         || N <- lists:seq(1, 25), Ctx <- Contexts]
     end) || _ <- lists:seq(1, 8)],
     Results = lists:append([py_test:join(Job) || Job <- Jobs]),
     ?assertEqual([], [R || R <- Results, not expected(R)]),
