@@ -2,7 +2,7 @@
 
 import shutil
 
-from packaging_case import PackagingCase, library_path
+from packaging_case import CALL_PYTHON, PackagingCase
 
 REBAR_CONFIG = """
 {{erl_opts, [debug_info]}}.
@@ -16,17 +16,20 @@ APP_SRC = """
                      {applications, [kernel, stdlib, erlang_python]}]}.
 """
 
-DEMO_ERL = """
+DEMO_ERL = (
+    """
 -module(demo).
 -behaviour(application).
 -behaviour(supervisor).
--export([start/2, stop/1, init/1]).
+-export([start/2, stop/1, init/1, check/0]).
 start(_Type, _Args) ->
     {ok, 4.0} = py:call(math, sqrt, [16]),
     supervisor:start_link(?MODULE, []).
 stop(_State) -> ok.
 init([]) -> {ok, {#{}, []}}.
-"""
+check() ->"""
+    + CALL_PYTHON
+)
 
 
 class Rebar3(PackagingCase):
@@ -60,8 +63,7 @@ class Rebar3(PackagingCase):
         self.run_command("tar", "-xzf", archive, cwd=target)
         shutil.rmtree(self.project)
         shutil.rmtree(sources)
-        boot = target / "releases" / "1" / "start"
-        printed = self.call_python("-boot", boot, "-boot_var", "ERTS_LIB_DIR", library_path())
+        printed = self.run_command(target / "bin" / "demo", "-noinput", "-s", "demo", "check", cwd=target)
         self.assertIn(f"called from {target}/lib/erlang_python-", printed)
 
     def test_checkout(self) -> None:
