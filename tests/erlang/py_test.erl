@@ -149,12 +149,16 @@ os_pid(Target) ->
 
 -spec alive(pos_integer()) -> boolean().
 alive(OsPid) ->
-    case file:read_file("/proc/" ++ integer_to_list(OsPid) ++ "/stat") of
+    not lists:member(state("/proc/" ++ integer_to_list(OsPid) ++ "/stat"), "ZX").
+
+%% The state of a process or a thread, X also when it is gone.
+state(File) ->
+    case file:read_file(File) of
         {ok, Stat} ->
             %% The name, in parentheses, may hold anything; the state is the first word after it.
             [_, After] = string:split(Stat, <<") ">>, trailing),
-            not lists:member(binary:first(After), "ZX");
-        {error, _} -> false
+            binary:first(After);
+        {error, _} -> $X
     end.
 
 %% Resident bytes.
@@ -167,7 +171,13 @@ rss(OsPid) ->
 -spec signal(pos_integer(), string()) -> ok.
 signal(OsPid, Name) ->
     _ = os:cmd("kill -" ++ Name ++ " " ++ integer_to_list(OsPid)),
+    %% The threads of a process stop one after the other, some time after kill has returned.
+    Name =:= "STOP" andalso eventually(fun() -> stopped(OsPid) end),
     ok.
+
+stopped(OsPid) ->
+    Stats = filelib:wildcard("/proc/" ++ integer_to_list(OsPid) ++ "/task/*/stat"),
+    Stats =/= [] andalso lists:all(fun(File) -> state(File) =:= $T end, Stats).
 
 %% The Erlang port of an OS process, found from outside.
 -spec port_of(pos_integer()) -> port().
