@@ -41,7 +41,7 @@ own_value_while_callers_die(_) ->
     py_test:with_pool(2, #{}, fun(Pool) ->
         %% Linked to their killer, they end with it.
         Victims = spawn(fun() -> process_flag(trap_exit, true), victims(Pool) end),
-        load(Pool, 60, 60, [0, 100, 5000, 1500000]),
+        load(Pool, 30, 30, [0, 100, 5000, 1500000]),
         exit(Victims, kill),
         py_test:eventually(fun() -> py_semaphore:current() =:= 0 end)
     end).

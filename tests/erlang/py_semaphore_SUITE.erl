@@ -163,17 +163,22 @@ lowering_and_raising_under_load(_) ->
 %% Proves that calls of every kind hold a slot while Python has them.
 every_call_takes_a_slot(_) ->
     ok = py_semaphore:set_max_concurrent(50),
-    Slow = fun(Fun) ->
-        Job = py_test:async(Fun),
+    Held = fun(Fun) ->
+        {Pid, _} = Job = py_test:async(Fun),
         py_test:eventually(fun() -> py_semaphore:current() >= 1 end),
+        %% Each would run for ever.
+        py_test:eventually(fun() ->
+            _ = [py:interrupt(Ctx) || Ctx <- py_context_router:contexts()],
+            not is_process_alive(Pid)
+        end),
         _ = py_test:join(Job),
         empty()
     end,
-    Slow(fun() -> py:call(time, sleep, [0.2]) end),
-    Slow(fun() -> py:eval(<<"__import__('time').sleep(0.2)">>) end),
-    Slow(fun() -> py:exec(<<"import time; time.sleep(0.2)">>) end),
-    Slow(fun() -> py:await(py:cast(time, sleep, [0.2])) end),
-    Slow(fun() -> py:parallel([{time, sleep, [0.2]}, {time, sleep, [0.2]}]) end).
+    Held(fun() -> py:call(probe, spin, []) end),
+    Held(fun() -> py:eval(<<"__import__('probe').spin()">>) end),
+    Held(fun() -> py:exec(<<"while True:\n    pass">>) end),
+    Held(fun() -> py:await(py:cast(probe, spin, [])) end),
+    Held(fun() -> py:parallel([{probe, spin, []}, {probe, spin, []}]) end).
 
 %% Proves that a call that gets no slot says how many there are.
 overloaded_names_figures(_) ->
