@@ -24,7 +24,7 @@
     manager := pid(),
     executable := file:filename_all(),
     config := map(),
-    env := [{string(), string()}],
+    env := [{string(), string() | false}],
     cwd := file:filename_all() | none,
     grace := pos_integer() | infinity,
     max_requests := pos_integer() | infinity,
@@ -116,7 +116,7 @@ init(Parent, Options = #{pool := Pool, manager := Manager, executable := Executa
     process_flag(trap_exit, true),
     Settings = [
         {packet, 4}, binary, exit_status, use_stdio, hide,
-        {args, [atom_to_list(Pool)]}, {env, Env},
+        {args, [native(atom_to_list(Pool))]}, {env, [{native(Name), native(Value)} || {Name, Value} <- Env]},
         %% OTP issue 11052: the default limits on the port's message queue can leave it busy for ever.
         {busy_limits_port, {262144, 524288}}, {busy_limits_msgq, disabled}
         | [{cd, Cwd} || Cwd =/= none]],
@@ -141,6 +141,14 @@ init(Parent, Options = #{pool := Pool, manager := Manager, executable := Executa
             proc_lib:init_ack(Parent, {error, {port_program, Executable, Reason}}),
             exit(normal)
     end.
+
+%% What makes open_port hand out UTF-8, which Python expects, also where the locale made the node count in Latin-1.
+native(Text) when is_list(Text) ->
+    case file:native_name_encoding() of
+        latin1 -> binary_to_list(unicode:characters_to_binary(Text));
+        utf8 -> Text
+    end;
+native(false) -> false.
 
 os_pid(Port) ->
     case erlang:port_info(Port, os_pid) of
