@@ -15,7 +15,9 @@ all() ->
      venv_for_every_pool, application_metadata, nothing_left_in_the_node].
 
 init_per_suite(Config) -> Config.
-end_per_suite(_Config) -> py_test:stop().
+end_per_suite(_Config) ->
+    ok = py_test:stop(),
+    py_test:remove_temp_files().
 
 end_per_testcase(_Case, _Config) -> py_test:stop().
 

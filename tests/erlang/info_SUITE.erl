@@ -11,7 +11,9 @@ all() ->
      reload, reload_of_a_module_that_is_not_there, python_package].
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
-end_per_suite(_Config) -> py_test:stop().
+end_per_suite(_Config) ->
+    ok = py_test:stop(),
+    py_test:remove_temp_files().
 
 %% Proves that version is that of the Python that runs the calls.
 version(_) ->

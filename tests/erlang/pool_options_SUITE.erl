@@ -15,7 +15,9 @@ all() ->
      subprocesses_work, option_values_as_strings_and_binaries].
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
-end_per_suite(_Config) -> py_test:stop().
+end_per_suite(_Config) ->
+    ok = py_test:stop(),
+    py_test:remove_temp_files().
 
 %% Proves that worker contexts are threads of one interpreter: they share modules.
 worker_mode(_) ->

@@ -12,7 +12,8 @@
 %% Processes.
 -export([in_process/1, in_process/2, async/1, join/1, join/2, eventually/1, eventually/2]).
 %% OS processes.
--export([os_pid/1, alive/1, rss/1, signal/2, owner_of/1, port_of/1, temp_file/1, wait_file/1]).
+-export([os_pid/1, alive/1, rss/1, signal/2, owner_of/1, port_of/1, temp_file/1, wait_file/1,
+         remove_temp_files/0]).
 %% Log.
 -export([collect_log/0, stop_log/1, flush_log/0, wait_log/1, wait_log/2, log_text/1]).
 %% logger handler.
@@ -194,8 +195,21 @@ owner_of(OsPid) ->
 %% A name in the temporary directory that nothing has yet.
 -spec temp_file(string()) -> file:filename().
 temp_file(Prefix) ->
-    Dir = case os:getenv("TMPDIR") of false -> "/tmp"; D -> D end,
-    filename:join(Dir, lists:concat(["py_test_", Prefix, "_", os:getpid(), "_", erlang:unique_integer([positive])])).
+    Name = lists:concat(["py_test_", os:getpid(), "_", Prefix, "_", erlang:unique_integer([positive])]),
+    filename:join(temp_dir(), Name).
+
+%% What this node made by the names of temp_file/1.
+-spec remove_temp_files() -> ok.
+remove_temp_files() ->
+    Made = filelib:wildcard(filename:join(temp_dir(), "py_test_" ++ os:getpid() ++ "_*")),
+    _ = [file:del_dir_r(File) || File <- Made],
+    ok.
+
+temp_dir() ->
+    case os:getenv("TMPDIR") of
+        false -> "/tmp";
+        Dir -> Dir
+    end.
 
 %% Waits until the file is there, then removes it: Python's way to say "I am running".
 -spec wait_file(file:filename()) -> ok.
