@@ -14,6 +14,12 @@ PyRef text_object(std::string_view text) {
   return PyRef::steal(PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size())));
 }
 
+bool has_null_byte(std::string_view code) {
+  if (code.find('\0') == std::string_view::npos) return false;
+  PyErr_SetString(PyExc_SyntaxError, "source code cannot contain null bytes");
+  return true;
+}
+
 void set_malformed(const char* what) { PyErr_Format(PyExc_TypeError, "malformed request: %s", what); }
 
 /// Owns the arguments of a vectorcall; the first place is free for the callee (PY_VECTORCALL_ARGUMENTS_OFFSET).
@@ -173,26 +179,32 @@ PyRef Calling::call(TermReader& body, const Namespaces& namespaces) {
                                           keywords.get()));
 }
 
-PyRef Calling::compile(std::string_view code, int start) {
-  const bool cached = start == Py_eval_input && code.size() <= kMaxCachedExpressionBytes;
+PyRef Calling::compile_expression(std::string_view code) {
+  const bool cached = code.size() <= kMaxCachedExpressionBytes;
   if (cached) {
     if (const auto found = compiled_.find(code); found != compiled_.end()) return found->second.copy();
   }
-  if (code.find('\0') != std::string_view::npos) {
-    PyErr_SetString(PyExc_SyntaxError, "source code cannot contain null bytes");
-    return {};
-  }
+  if (has_null_byte(code)) return {};
   // An expression may be indented or stand on its own lines, as text in Erlang source does.
   std::string_view text = code;
-  if (start == Py_eval_input) text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
-  const std::string terminated(text);
-  auto compiled =
-      PyRef::steal(Py_CompileString(terminated.c_str(), start == Py_eval_input ? "<eval>" : "<exec>", start));
+  text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
+  auto compiled = PyRef::steal(Py_CompileString(std::string(text).c_str(), "<eval>", Py_eval_input));
   if (compiled && cached) {
     if (compiled_.size() >= kMaxCachedExpressions) compiled_.clear();
     compiled_.insert_or_assign(std::string(code), compiled.copy());
   }
   return compiled;
+}
+
+PyRef Calling::compile_statements(std::string_view code) {
+  if (has_null_byte(code)) return {};
+  // The package keeps the text under a file name of its own, so that tracebacks and inspect show the source.
+  auto sources = PyRef::steal(PyImport_ImportModule("erlang._sources"));
+  auto text = text_object(code);
+  if (!sources || !text) return {};
+  auto file = PyRef::steal(PyObject_CallMethod(sources.get(), "remember", "O", text.get()));
+  if (!file) return {};
+  return PyRef::steal(Py_CompileStringObject(std::string(code).c_str(), file.get(), Py_file_input, nullptr, -1));
 }
 
 PyRef Calling::eval(TermReader& body, PyObject* globals) {
@@ -201,7 +213,7 @@ PyRef Calling::eval(TermReader& body, PyObject* globals) {
     set_malformed("the expression is not UTF-8 text");
     return {};
   }
-  auto code = compile(*expression, Py_eval_input);
+  auto code = compile_expression(*expression);
   if (!code) return {};
   const auto before_locals = body.position();
   if (body.read_map_header() == std::size_t{0}) return PyRef::steal(PyEval_EvalCode(code.get(), globals, globals));
@@ -224,7 +236,7 @@ PyRef Calling::exec(TermReader& body, PyObject* globals) {
     set_malformed("the code is not UTF-8 text");
     return {};
   }
-  auto code = compile(*text, Py_file_input);
+  auto code = compile_statements(*text);
   if (!code) return {};
   return PyRef::steal(PyEval_EvalCode(code.get(), globals, globals));
 }

@@ -46,7 +46,8 @@ class Calling {
   PyRef module(std::string_view text);
   PyRef function(std::string_view module_text, std::string_view function_text, const Namespaces& namespaces);
   PyRef attribute(PyObject* object, std::string_view dotted);
-  PyRef compile(std::string_view code, int start);
+  PyRef compile_expression(std::string_view code);
+  PyRef compile_statements(std::string_view code);
 
   const PythonTypes& types_;
   ByText<PyRef> names_;

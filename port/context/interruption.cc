@@ -41,7 +41,8 @@ Context::Ended Context::end() {
 
 bool Context::interrupt() {
   const std::scoped_lock lock(current_mu_);
-  if (!current_.running) return false;
+  // What has no alias, the end of a namespace, is nobody's request.
+  if (!current_.running || current_.alias.empty()) return false;
   start_interrupter(Interruption::kRequested, now_ns());
   return true;
 }

@@ -2,10 +2,12 @@
 
 #include <signal.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 
 namespace erlang_python {
@@ -17,6 +19,7 @@ constexpr std::array kSignals = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 // A signal handler has no argument of its own: these are set once, before the handlers are installed.
 StdoutWriter* crash_writer = nullptr;
 std::array<int, 2> capture_fds = {-1, -1};
+std::atomic<int> forwarding = 0;
 
 /// {5, Fd, 0, Line} by hand: nothing here may allocate.
 void send_line(int fd, const std::uint8_t* line, std::size_t length) noexcept {
@@ -50,9 +53,18 @@ void forward_last_words(int fd, int pipe) noexcept {
   }
 }
 
+/// The loop thread may have taken the first words out of a pipe and not sent them yet.
+void wait_for_forwarding() noexcept {
+  constexpr int kTries = 50;
+  const timespec pause{0, 1'000'000};
+  for (int tries = 0; tries < kTries && forwarding.load() != 0; ++tries) nanosleep(&pause, nullptr);
+}
+
 void on_fatal_signal(int signal_number) {
+  wait_for_forwarding();
   forward_last_words(1, capture_fds[0]);
   forward_last_words(2, capture_fds[1]);
+  wait_for_forwarding();
   signal(signal_number, SIG_DFL);
   raise(signal_number);
 }
@@ -68,6 +80,9 @@ void install_crash_handler(StdoutWriter& writer, int captured_out, int captured_
   sigemptyset(&action.sa_mask);
   for (int number : kSignals) sigaction(number, &action, nullptr);
 }
+
+ForwardingOutput::ForwardingOutput() { forwarding.fetch_add(1); }
+ForwardingOutput::~ForwardingOutput() { forwarding.fetch_sub(1); }
 
 SignalStack::SignalStack() {
   void* memory = mmap(nullptr, kSignalStackBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

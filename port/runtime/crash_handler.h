@@ -9,6 +9,15 @@ namespace erlang_python {
 /// writes the Python stack to fd 2 and then calls us. `writer` must live as long as the process.
 void install_crash_handler(StdoutWriter& writer, int captured_out, int captured_error);
 
+/// Around reading a capture pipe and sending what was read: a crash in another thread waits for it to be sent.
+class ForwardingOutput {
+ public:
+  ForwardingOutput();
+  ~ForwardingOutput();
+  ForwardingOutput(const ForwardingOutput&) = delete;
+  ForwardingOutput& operator=(const ForwardingOutput&) = delete;
+};
+
 /// A signal stack for the calling thread, without which a C stack overflow could run no handler. Lives until the thread
 /// ends.
 class SignalStack {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/clock.h"
+#include "runtime/crash_handler.h"
 
 namespace erlang_python {
 namespace {
@@ -104,6 +105,7 @@ void PortLoop::on_stdout_writable() {
 
 void PortLoop::on_captured(int fd, int pipe) {
   std::array<std::uint8_t, 64 * 1024> bytes;
+  const ForwardingOutput in_hand;
   const ssize_t n = read(pipe, bytes.data(), bytes.size());
   if (n > 0) parts_.output.write(fd, 0, {bytes.data(), static_cast<std::size_t>(n)});
 }

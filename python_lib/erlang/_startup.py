@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import gc
 import importlib
+import importlib.machinery
 import io
 import linecache
 import os
@@ -18,6 +19,7 @@ import _erlang
 import erlang
 import erlang._encoding
 import erlang._main
+import erlang._sources
 
 
 class _LoggedOutput(io.RawIOBase):
@@ -151,8 +153,40 @@ def clean() -> bool:
     return True
 
 
+class _SpawnLoader:
+    """Loads ``multiprocessing.context`` and makes spawn its default start method."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: Any) -> Any:
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        self._loader.exec_module(module)
+        module._default_context._default_context = module._concrete_contexts["spawn"]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+
+class _SpawnByDefault:
+    """Below 3.14 multiprocessing forks by default, which would duplicate the port process and is refused."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+        if name != "multiprocessing.context":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _SpawnLoader(spec.loader)  # type: ignore[assignment]
+        return spec
+
+
 redirect_output()
 erlang._main.install()
+if sys.version_info < (3, 14):
+    sys.meta_path.insert(0, _SpawnByDefault)  # type: ignore[arg-type]
 # Worker contexts share a GIL: a computation in one of them may keep the others waiting for this long, not for 5 ms.
 sys.setswitchinterval(0.001)
 

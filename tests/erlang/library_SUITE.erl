@@ -1,0 +1,123 @@
+%% @doc Python's own libraries work in a context as they do in a program, although the code of a context is no program.
+-module(library_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-export([all/0, groups/0, init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2]).
+-export([main_module/1, main_per_process/1, multiprocessing_default/1, process_pool/1, subprocess_output/1, traceback_source/1,
+         source_of_function/1, many_keywords/1, exit_is_an_exception/1, closed_output/1, output_descriptor/1]).
+
+all() -> [{group, worker}, {group, owngil}].
+
+groups() ->
+    Cases = [main_module, main_per_process, multiprocessing_default, process_pool, subprocess_output, traceback_source,
+             source_of_function, many_keywords, exit_is_an_exception, closed_output, output_descriptor],
+    [{worker, Cases}, {owngil, Cases}].
+
+init_per_suite(Config) ->
+    {ok, _} = application:ensure_all_started(erlang_python),
+    Config.
+
+end_per_suite(_Config) ->
+    application:stop(erlang_python).
+
+init_per_group(Mode, Config) ->
+    {ok, [Ctx | _]} = py_context_router:start_pool(libraries, 1, Mode),
+    [{ctx, Ctx} | Config].
+
+end_per_group(_Mode, _Config) ->
+    py_context_router:stop_pool(libraries).
+
+run(Config, Code) ->
+    py:exec(proplists:get_value(ctx, Config), Code).
+
+%% Proves that pickle, dataclasses and typing find what exec has defined, as they would in a program's __main__.
+main_module(Config) ->
+    ?assertEqual(ok, run(Config, "
+from __future__ import annotations
+import dataclasses, pickle, typing
+
+@dataclasses.dataclass
+class Point:
+    x: int
+    kind: typing.ClassVar[int] = 3
+    z: int = 4
+
+assert [field.name for field in dataclasses.fields(Point)] == ['x', 'z']
+assert typing.get_type_hints(Point)['x'] is int
+assert pickle.loads(pickle.dumps(Point(1))) == Point(1)
+import __main__
+assert __main__.Point is Point and 'Point' in vars(__main__)
+")).
+
+%% Proves that __main__ shows each Erlang process its own definitions.
+main_per_process(Config) ->
+    ok = run(Config, "mine = 1"),
+    Self = self(),
+    Pid = spawn_link(fun() -> Self ! {self(), run(Config, "import __main__\nassert not hasattr(__main__, 'mine')")} end),
+    ?assertEqual(ok, receive {Pid, Result} -> Result end),
+    ?assertEqual(ok, run(Config, "import __main__\nassert __main__.mine == 1")).
+
+%% Proves that multiprocessing works without being told how: fork, its default below 3.14, is refused here.
+multiprocessing_default(Config) ->
+    ?assertEqual(ok, run(Config, "
+import multiprocessing
+with multiprocessing.Pool(2) as pool:
+    assert pool.map(abs, [-1, -2, 3]) == [1, 2, 3]
+")).
+
+process_pool(Config) ->
+    ?assertEqual(ok, run(Config, "
+import concurrent.futures
+with concurrent.futures.ProcessPoolExecutor(2) as pool:
+    assert list(pool.map(abs, [-1, -2, 3])) == [1, 2, 3]
+")).
+
+subprocess_output(Config) ->
+    ?assertEqual(ok, run(Config, "
+import subprocess, sys
+done = subprocess.run([sys.executable, '-c', 'print(6 * 7)'], capture_output=True, text=True)
+assert done.stdout == '42\\n', done
+")).
+
+%% Proves that a traceback shows the lines of code that came from Erlang.
+traceback_source(Config) ->
+    ok = run(Config, "def divide(a, b):\n    return a / b  # the guilty line\n"),
+    {error, {'ZeroDivisionError', _, Traceback}} =
+        py:call(proplists:get_value(ctx, Config), '__main__', divide, [1, 0], #{traceback => true}),
+    ?assertNotEqual(nomatch, string:find(Traceback, "the guilty line")).
+
+source_of_function(Config) ->
+    ?assertEqual(ok, run(Config, "def shown():\n    return 'shown'\n")),
+    ?assertEqual(ok, run(Config, "import inspect\nassert \"return 'shown'\" in inspect.getsource(shown)")).
+
+%% Proves that a call with very many keyword arguments takes time in proportion.
+many_keywords(Config) ->
+    Kwargs = maps:from_list([{integer_to_binary(I), I} || I <- lists:seq(1, 60000)]),
+    ?assertEqual({ok, Kwargs}, py:call(proplists:get_value(ctx, Config), builtins, dict, [], #{kwargs => Kwargs})).
+
+%% Proves that sys.exit() ends a request and not the process.
+exit_is_an_exception(Config) ->
+    ?assertMatch({error, {'SystemExit', <<"3">>}}, run(Config, "import sys\nsys.exit(3)")),
+    ?assertEqual({ok, 2}, py:eval(proplists:get_value(ctx, Config), "1 + 1")).
+
+%% Proves that code which closes or replaces fd 1, as daemons do, costs the port process nothing afterwards.
+closed_output(Config) ->
+    OsPid = maps:get(os_pid, maps:get(libraries, py:stats())),
+    ok = run(Config, "import os\nos.dup2(os.open(os.devnull, os.O_WRONLY), 1)\nos.close(2)"),
+    timer:sleep(200),
+    Before = cpu_ticks(OsPid),
+    timer:sleep(1000),
+    ?assert(cpu_ticks(OsPid) - Before < 20),
+    ?assertEqual(ok, run(Config, "print('still logged')")).
+
+%% Proves that the package's door to the log takes the two descriptors there are and no other.
+output_descriptor(Config) ->
+    ?assertMatch({error, {'ValueError', _}}, run(Config, "import _erlang\n_erlang.write(7, b'x')")),
+    ?assert(lists:keymember(erlang_python, 1, application:which_applications())).
+
+cpu_ticks(OsPid) ->
+    {ok, Stat} = file:read_file(["/proc/", integer_to_list(OsPid), "/stat"]),
+    [_, Rest] = binary:split(Stat, <<") ">>),
+    Fields = binary:split(Rest, <<" ">>, [global]),
+    binary_to_integer(lists:nth(12, Fields)) + binary_to_integer(lists:nth(13, Fields)).
