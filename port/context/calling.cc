@@ -22,6 +22,12 @@ bool has_null_byte(std::string_view code) {
 
 void set_malformed(const char* what) { PyErr_Format(PyExc_TypeError, "malformed request: %s", what); }
 
+/// These look at the frame that calls them, and a request has none: they get one with the caller's namespace.
+bool needs_frame(std::string_view module_text, std::string_view function_text) {
+  return module_text == "builtins" &&
+         (function_text == "eval" || function_text == "exec" || function_text == "globals");
+}
+
 /// Owns the arguments of a vectorcall; the first place is free for the callee (PY_VECTORCALL_ARGUMENTS_OFFSET).
 class Arguments {
  public:
@@ -171,12 +177,25 @@ PyRef Calling::call(TermReader& body, const Namespaces& namespaces) {
   auto callable = function(*module_text, *function_text, namespaces);
   if (!callable) return {};
   Arguments arguments(arguments_);
+  if (needs_frame(*module_text, *function_text)) {
+    auto called = std::exchange(callable, framed(namespaces.own != nullptr ? namespaces.own : namespaces.shared));
+    if (!callable || !arguments.add(std::move(called))) return {};
+  }
   if (!read_positional(body, types_, arguments)) return {};
   const std::size_t positional = arguments.size();
   auto keywords = read_keywords(body, types_, arguments);
   if (!keywords && PyErr_Occurred() != nullptr) return {};
   return PyRef::steal(PyObject_Vectorcall(callable.get(), arguments.data(), positional | PY_VECTORCALL_ARGUMENTS_OFFSET,
                                           keywords.get()));
+}
+
+PyRef Calling::framed(PyObject* globals) {
+  // Without explicit globals exec would define names among the locals of the frame.
+  auto code = compile_expression(
+      "lambda function, *args, **kwargs:"
+      " function(args[0], globals()) if len(args) == 1 and not kwargs else function(*args, **kwargs)");
+  if (!code) return {};
+  return PyRef::steal(PyEval_EvalCode(code.get(), globals, globals));
 }
 
 PyRef Calling::compile_expression(std::string_view code) {

@@ -46,6 +46,8 @@ class Calling {
   PyRef module(std::string_view text);
   PyRef function(std::string_view module_text, std::string_view function_text, const Namespaces& namespaces);
   PyRef attribute(PyObject* object, std::string_view dotted);
+  /// A function that calls its first argument with the others, in a frame whose globals are `globals`.
+  PyRef framed(PyObject* globals);
   PyRef compile_expression(std::string_view code);
   PyRef compile_statements(std::string_view code);
 

@@ -5,13 +5,13 @@
 
 -export([all/0, groups/0, init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2]).
 -export([main_module/1, main_per_process/1, multiprocessing_default/1, process_pool/1, subprocess_output/1, traceback_source/1,
-         source_of_function/1, many_keywords/1, exit_is_an_exception/1, closed_output/1, output_descriptor/1]).
+         source_of_function/1, many_keywords/1, frame_builtins/1, exit_is_an_exception/1, closed_output/1, output_descriptor/1]).
 
 all() -> [{group, worker}, {group, owngil}].
 
 groups() ->
     Cases = [main_module, main_per_process, multiprocessing_default, process_pool, subprocess_output, traceback_source,
-             source_of_function, many_keywords, exit_is_an_exception, closed_output, output_descriptor],
+             source_of_function, many_keywords, frame_builtins, exit_is_an_exception, closed_output, output_descriptor],
     [{worker, Cases}, {owngil, Cases}].
 
 init_per_suite(Config) ->
@@ -95,6 +95,15 @@ source_of_function(Config) ->
 many_keywords(Config) ->
     Kwargs = maps:from_list([{integer_to_binary(I), I} || I <- lists:seq(1, 60000)]),
     ?assertEqual({ok, Kwargs}, py:call(proplists:get_value(ctx, Config), builtins, dict, [], #{kwargs => Kwargs})).
+
+%% Proves that builtins which look at the frame that calls them see the caller's namespace.
+frame_builtins(Config) ->
+    Ctx = proplists:get_value(ctx, Config),
+    ok = run(Config, "base = 40"),
+    ?assertEqual({ok, 42}, py:call(Ctx, builtins, eval, [<<"base + 2">>])),
+    ?assertEqual({ok, none}, py:call(Ctx, builtins, exec, [<<"made = base + 1">>])),
+    ?assertEqual({ok, 41}, py:eval(Ctx, "made")),
+    ?assertMatch({error, {'ZeroDivisionError', _}}, py:call(Ctx, builtins, eval, [<<"1 / 0">>])).
 
 %% Proves that sys.exit() ends a request and not the process.
 exit_is_an_exception(Config) ->
