@@ -1,8 +1,8 @@
 """The module ``__main__`` as code in a context sees it.
 
-Code that runs in a namespace of a context has ``__name__ == "__main__"``, but every context, and every Erlang process in
-it, has a namespace of its own, while ``sys.modules`` has one ``__main__``. ``pickle``, ``dataclasses`` and ``typing`` look
-names up there: they find the namespace of the request that their thread runs.
+Code that runs in a namespace of a context has ``__name__ == "__main__"``, but every context, and every Erlang process
+in it, has a namespace of its own, while ``sys.modules`` has one ``__main__``. ``pickle``, ``dataclasses`` and
+``typing`` look names up there: they find the namespace of the request that their thread runs.
 """
 
 from __future__ import annotations

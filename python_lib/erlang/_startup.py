@@ -1,4 +1,4 @@
-"""What a fresh interpreter needs before its first request, and how a used one is made fresh. Called by the port program."""
+"""What a fresh interpreter needs before its first request, and how a used one is made fresh. For the port program."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ import site
 import sys
 import threading
 import warnings
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import _erlang
+
 import erlang
 import erlang._encoding
 import erlang._main
@@ -60,7 +62,7 @@ def _logged(fd: int, name: str) -> io.TextIOWrapper:
     raw = _LoggedOutput(fd)
     raw.name = name
     # Unbuffered, as under `python -u`: the port program joins the parts of a line.
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)  # type: ignore[type-var]
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
 def _is_logged(stream: Any) -> bool:
@@ -70,9 +72,9 @@ def _is_logged(stream: Any) -> bool:
 def redirect_output() -> None:
     """Put the logged streams in place of the standard ones, where something else is. Idempotent."""
     if not _is_logged(sys.stdout):
-        sys.stdout = sys.__stdout__ = _logged(1, "<stdout>")
+        sys.stdout = sys.__stdout__ = _logged(1, "<stdout>")  # type: ignore[misc]
     if not _is_logged(sys.stderr):
-        sys.stderr = sys.__stderr__ = _logged(2, "<stderr>")
+        sys.stderr = sys.__stderr__ = _logged(2, "<stderr>")  # type: ignore[misc]
 
 
 def prepare(paths: Iterable[str], imports: Iterable[str]) -> None:
@@ -186,7 +188,7 @@ class _SpawnByDefault:
 redirect_output()
 erlang._main.install()
 if sys.version_info < (3, 14):
-    sys.meta_path.insert(0, _SpawnByDefault)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, _SpawnByDefault)
 # Worker contexts share a GIL: a computation in one of them may keep the others waiting for this long, not for 5 ms.
 sys.setswitchinterval(0.001)
 
@@ -194,8 +196,7 @@ _library = os.path.dirname(os.__file__)
 _initial_recursion_limit = sys.getrecursionlimit()
 _initial_switch_interval = sys.getswitchinterval()
 _initial_builtins = dict(vars(builtins))
-_initial_lists: list[tuple[list[Any], list[Any]]] = [
-    (changing, list(changing))
-    for changing in (sys.path, sys.argv, sys.meta_path, sys.path_hooks, warnings.filters)
+_initial_lists: list[tuple[Any, list[Any]]] = [
+    (changing, list(changing)) for changing in (sys.path, sys.argv, sys.meta_path, sys.path_hooks, warnings.filters)
 ]
 _initial_modules = dict(sys.modules)
