@@ -252,9 +252,10 @@ inherit(Next, Id, State = #state{units = Units}) ->
     #{Next := Unit} = Units,
     State#state{units = maps:remove(Id, Units#{Next := Unit#unit{replaced = none}})}.
 
-unit_died(Why, Id, Unit = #unit{core = Core, replaced = Replaced}, State = #state{pool = Pool}) ->
+unit_died(Why, Id, Unit = #unit{core = Core, replaced = Replaced}, State = #state{pool = Pool, starters = Starters}) ->
     {Delay, Next} = py_pool_core:died(Why, now_ms(), Core),
-    log_restart(Pool, Why, Delay),
+    %% Whoever waits for the start is told the reason, and gives the pool up.
+    _ = [log_restart(Pool, Why, Delay) || Starters =:= []],
     _ = py_tables:count(Pool, restarts),
     _ = erlang:send_after(Delay, self(), {start, Id}),
     Down = Unit#unit{core = Next, owner = none, info = #{}, pending = #{}, contexts = #{}, replaced = Replaced},
@@ -378,6 +379,9 @@ start_error(Why) -> {context_died, Why}.
 
 log_death(_Pool, _Owner, _OsPid, stopped, _Lines) ->
     ok;
+log_death(Pool, _Owner, none, Why, Lines) ->
+    ?LOG_ERROR("pool ~ts, port process: ~ts~ts", [Pool, py_error:format_why(Why), last_lines(Lines)],
+               #{pool => Pool, why => Why});
 log_death(Pool, _Owner, OsPid, Why, Lines) ->
     ?LOG_ERROR("pool ~ts: port process ~p died: ~ts~ts", [Pool, OsPid, py_error:format_why(Why), last_lines(Lines)],
                #{pool => Pool, why => Why}).

@@ -14,7 +14,7 @@
     python := binary() | none,
     venv := binary() | none,
     env := [{string(), string() | false}],
-    cwd := file:filename_all() | none,
+    cwd := binary() | none,
     memory_limit := non_neg_integer(),
     hard_timeout_grace := pos_integer() | infinity,
     max_requests := pos_integer() | infinity,

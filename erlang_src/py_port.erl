@@ -25,7 +25,7 @@
     executable := file:filename_all(),
     config := map(),
     env := [{string(), string() | false}],
-    cwd := file:filename_all() | none,
+    cwd := binary() | none,
     grace := pos_integer() | infinity,
     max_requests := pos_integer() | infinity,
     calls := counters:counters_ref()
@@ -114,6 +114,9 @@ control(Owner, Port, Frame) ->
 -spec init(pid(), options()) -> no_return().
 init(Parent, Options = #{pool := Pool, manager := Manager, executable := Executable, env := Env, cwd := Cwd}) ->
     process_flag(trap_exit, true),
+    %% The emulator's own answer would be a line on the node's standard error and the exit status 2.
+    Cwd =:= none orelse filelib:is_dir(Cwd) orelse
+        refuse_start(Parent, <<"cwd ", Cwd/binary, " is not a directory (pool option cwd)">>),
     Settings = [
         {packet, 4}, binary, exit_status, use_stdio, hide,
         {args, [native(atom_to_list(Pool))]}, {env, [{native(Name), native(Value)} || {Name, Value} <- Env]},
@@ -136,11 +139,14 @@ init(Parent, Options = #{pool := Pool, manager := Manager, executable := Executa
                 os_pid = os_pid(Port),
                 grace = maps:get(grace, Options)})
     catch
-        error:Reason ->
-            unlink(Parent),
-            proc_lib:init_ack(Parent, {error, {port_program, Executable, Reason}}),
-            exit(normal)
+        error:Reason -> refuse_start(Parent, {port_program, Executable, Reason})
     end.
+
+-spec refuse_start(pid(), term()) -> no_return().
+refuse_start(Parent, Reason) ->
+    unlink(Parent),
+    proc_lib:init_ack(Parent, {error, Reason}),
+    exit(normal).
 
 %% What makes open_port hand out UTF-8, which Python expects, also where the locale made the node count in Latin-1.
 native(Text) when is_list(Text) ->

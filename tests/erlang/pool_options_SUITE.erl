@@ -158,7 +158,8 @@ working_directory(_) ->
 
 %% Proves that a working directory that is not there fails the start.
 missing_working_directory(_) ->
-    ?assertMatch({error, _}, py_context_router:start_pool(py_test:unique(pool), 1, #{cwd => "/no/such/directory"})).
+    ?assertEqual({error, <<"cwd /no/such/directory is not a directory (pool option cwd)">>},
+                 py_context_router:start_pool(py_test:unique(pool), 1, #{cwd => "/no/such/directory"})).
 
 %% Proves that nice lowers the priority of the pool's process.
 niceness(_) ->
