@@ -4,8 +4,9 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, groups/0, init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2]).
--export([main_module/1, main_per_process/1, multiprocessing_default/1, process_pool/1, subprocess_output/1, traceback_source/1,
-         source_of_function/1, many_keywords/1, frame_builtins/1, exit_is_an_exception/1, closed_output/1, output_descriptor/1]).
+-export([main_module/1, main_per_process/1, multiprocessing_default/1, process_pool/1, subprocess_output/1,
+         traceback_source/1, source_of_function/1, many_keywords/1, frame_builtins/1, exit_is_an_exception/1,
+         closed_output/1, output_descriptor/1]).
 
 all() -> [{group, worker}, {group, owngil}].
 
@@ -54,7 +55,9 @@ assert __main__.Point is Point and 'Point' in vars(__main__)
 main_per_process(Config) ->
     ok = run(Config, "mine = 1"),
     Self = self(),
-    Pid = spawn_link(fun() -> Self ! {self(), run(Config, "import __main__\nassert not hasattr(__main__, 'mine')")} end),
+    Pid = spawn_link(fun() ->
+        Self ! {self(), run(Config, "import __main__\nassert not hasattr(__main__, 'mine')")}
+    end),
     ?assertEqual(ok, receive {Pid, Result} -> Result end),
     ?assertEqual(ok, run(Config, "import __main__\nassert __main__.mine == 1")).
 

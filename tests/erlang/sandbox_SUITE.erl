@@ -4,7 +4,8 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, init_per_suite/1, end_per_suite/1]).
--export([default_keeps_the_process/1, default_allows_children/1, off_refuses_nothing/1, strict_refuses/1, strict_allows_work/1]).
+-export([default_keeps_the_process/1, default_allows_children/1, off_refuses_nothing/1, strict_refuses/1,
+         strict_allows_work/1]).
 
 all() -> [default_keeps_the_process, default_allows_children, off_refuses_nothing, strict_refuses, strict_allows_work].
 

@@ -67,7 +67,8 @@ while True:
 ", 200)),
     ?assertEqual({ok, 2}, py:call(Ctx, builtins, max, [[2]], #{timeout => 60000})).
 
-%% Proves that of many interrupts, each for another request, none is lost behind an earlier one and none hits a later one.
+%% Proves that of many interrupts, each for another request, none is lost behind an earlier one, and none hits a later
+%% request.
 interrupts_in_a_row(Config) ->
     Ctx = proplists:get_value(ctx, Config),
     Self = self(),
