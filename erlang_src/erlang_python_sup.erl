@@ -1,4 +1,4 @@
-%% @doc The top of the tree. See docs/design.md.
+%% @doc The top of the tree, and the owner of the ETS tables (py_tables). See docs/design.md.
 -module(erlang_python_sup).
 -behaviour(supervisor).
 
@@ -10,8 +10,8 @@ start_link() ->
 
 -spec init([]) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
 init([]) ->
+    ok = py_tables:create(),
     {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, [
-        #{id => py_tables, start => {py_tables, start_link, []}},
         #{id => py_output, start => {py_output, start_link, []}},
         #{id => py_semaphore, start => {py_semaphore, start_link, [py_config:max_concurrent()]}},
         #{id => py_context_router, start => {py_context_router, start_link, []}},

@@ -2,17 +2,11 @@
 %% node's atom table.
 -module(py_atoms).
 
--export([new/0, admit/1, admit_all/1, count/0, known/0]).
+-export([admit/1, admit_all/1, count/0, known/0]).
 
 -define(TABLE, py_atoms).
 %% Class names and erlang.Atom values of one application: hundreds at most. The node's table holds 1 048 576.
 -define(MAX_NEW, 1000).
-
-%% @doc Makes the table; its owner is the caller (py_tables).
--spec new() -> ok.
-new() ->
-    ?TABLE = ets:new(?TABLE, [named_table, public, {write_concurrency, true}]),
-    ok.
 
 %% @doc The name as an atom, or as it came when the bound is reached or it is no atom's name (over 255 characters).
 -spec admit(binary()) -> atom() | binary().

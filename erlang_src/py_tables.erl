@@ -1,4 +1,7 @@
-%% @doc Owns the ETS tables, so that they outlive the processes that write them, and gives their rows names.
+%% @doc The ETS tables: makes them, and gives their rows names.
+%%
+%% Their owner is the top supervisor, the one process whose end is the end of the application: so whichever worker dies,
+%% no table goes with it, and none has to be handed over while others read it.
 %%
 %% | table | row | written by |
 %% | py_routes | `{{Pool, SchedulerId}, Route, Index, Size, Others}', `{{Pool, {Index}}, Route}' | the pool |
@@ -9,12 +12,14 @@
 %% | py_registrations | `{{M, F}, Pool, AsRegistered}' | py_context_router |
 %% | py_tags | `{Tag, OwnerPid}' | py_semaphore |
 %% | py_counts | `{{Pool, errors or timeouts or restarts}, N}' | anybody |
+%% | py_state | `{Key, Value}' | py_state, in any process |
+%% | py_state_lock | `{lock, Pid}' | py_state, in any process |
+%% | py_atoms | see py_atoms | py_atoms, in any process |
 -module(py_tables).
--behaviour(gen_server).
 
 -include("py_route.hrl").
 
--export([start_link/0]).
+-export([create/0]).
 %% Contexts.
 -export([add_context/1, remove_context/2, remove_killed_context/1, route/1, why_dead/1]).
 %% Pools.
@@ -23,17 +28,36 @@
 -export([add_handle/3, remove_handle/1, handle/1]).
 %% Counts.
 -export([count/2, counted/2]).
-%% gen_server.
--export([init/1, handle_call/3, handle_cast/2]).
 
 %% Why a context died is remembered for this many, for calls on a pid that is gone.
 -define(REMEMBERED, 1000).
 %% How many other contexts a busy one is compared with. The row is copied by every request.
 -define(OTHERS, 32).
 
--spec start_link() -> gen_server:start_ret().
-start_link() ->
-    gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
+%% @doc Makes what is not there; all of it belongs to the caller (erlang_python_sup).
+-spec create() -> ok.
+create() ->
+    Readers = [{read_concurrency, true}],
+    %% Without read_concurrency: where reads and writes mix it costs a third (measured).
+    Writers = [{write_concurrency, true}],
+    lists:foreach(
+        fun({Table, Options}) ->
+            ets:whereis(Table) =:= undefined andalso ets:new(Table, [named_table, public | Options])
+        end,
+        [{py_routes, Readers},
+         {py_contexts, Readers},
+         {py_pools, Readers},
+         {py_handles, Readers},
+         {py_registrations, Readers},
+         {py_tags, Readers},
+         {py_dead, []},
+         {py_counts, Writers},
+         {py_state, Writers},
+         {py_state_lock, []},
+         {py_atoms, Writers}]),
+    %% Loaded now: their atoms must exist before the first reply is decoded.
+    _ = [py_protocol:vocabulary(), py_atoms:known()],
+    ok.
 
 %% Contexts
 
@@ -182,26 +206,3 @@ counted(Pool, What) ->
         [{_, N}] -> N;
         [] -> 0
     end.
-
-%% gen_server.
-
--spec init([]) -> {ok, none}.
-init([]) ->
-    Readers = [named_table, public, {read_concurrency, true}],
-    lists:foreach(
-        fun(Table) -> Table = ets:new(Table, Readers) end,
-        [py_routes, py_contexts, py_pools, py_handles, py_registrations, py_tags]),
-    py_dead = ets:new(py_dead, [named_table, public]),
-    py_counts = ets:new(py_counts, [named_table, public, {write_concurrency, true}]),
-    ok = py_atoms:new(),
-    %% Loaded now: their atoms must exist before the first reply is decoded.
-    _ = [py_protocol:vocabulary(), py_atoms:known()],
-    {ok, none}.
-
--spec handle_call(term(), gen_server:from(), none) -> {reply, {error, bad_call}, none}.
-handle_call(_Request, _From, none) ->
-    {reply, {error, bad_call}, none}.
-
--spec handle_cast(term(), none) -> {noreply, none}.
-handle_cast(_Message, none) ->
-    {noreply, none}.
