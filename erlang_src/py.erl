@@ -11,6 +11,9 @@
 %% Pools and contexts.
 -export([register_pool/2, unregister_pool/1, context/0, context/1]).
 -export([start_contexts/0, start_contexts/1, stop_contexts/0, contexts_started/0, get_local_env/1]).
+%% State.
+-export([state_store/2, state_fetch/1, state_remove/1, state_keys/0, state_clear/0]).
+-export([state_incr/1, state_incr/2, state_decr/1, state_decr/2]).
 %% Information.
 -export([execution_mode/0, subinterp_supported/0, num_executors/0, version/0, memory_stats/0, gc/0, gc/1]).
 -export([tracemalloc_start/0, tracemalloc_start/1, tracemalloc_stop/0, reload/1, stats/0]).
@@ -168,6 +171,53 @@ contexts_started() ->
 -spec get_local_env(context()) -> py_context:env().
 get_local_env(Ctx) ->
     py_context:get_local_env(Ctx).
+
+%% State.
+
+%% @doc Keeps a value under a key for Erlang and Python, in place of what was there. Both are any terms.
+-spec state_store(py_state:key(), term()) -> ok | {error, py_state:full()}.
+state_store(Key, Value) ->
+    py_state:store(Key, Value).
+
+-spec state_fetch(py_state:key()) -> {ok, term()} | {error, not_found}.
+state_fetch(Key) ->
+    py_state:fetch(Key).
+
+%% @doc A key that is not there is no error.
+-spec state_remove(py_state:key()) -> ok.
+state_remove(Key) ->
+    py_state:remove(Key).
+
+%% @doc The keys, in no particular order.
+-spec state_keys() -> [py_state:key()].
+state_keys() ->
+    py_state:keys().
+
+%% @doc Removes every key.
+-spec state_clear() -> ok.
+state_clear() ->
+    py_state:clear().
+
+%% @doc Counts a key up by one, from 0 when it is not there, and returns the new value. Raises `badarg' when the value is
+%% no integer, `{state_full, Max}' when the key would be one too many.
+-spec state_incr(py_state:key()) -> integer().
+state_incr(Key) ->
+    py_state:incr(Key, 1).
+
+-spec state_incr(py_state:key(), integer()) -> integer().
+state_incr(Key, N) ->
+    py_state:incr(Key, N).
+
+%% @doc Counts down, as {@link state_incr/1} counts up.
+-spec state_decr(py_state:key()) -> integer().
+state_decr(Key) ->
+    py_state:incr(Key, -1).
+
+-spec state_decr(py_state:key(), integer()) -> integer().
+state_decr(Key, N) when is_integer(N) ->
+    py_state:incr(Key, -N);
+state_decr(_Key, _N) ->
+    error(badarg).
 
 %% Information.
 

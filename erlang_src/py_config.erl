@@ -5,7 +5,7 @@
 -include("py_protocol.hrl").
 
 -export([pools/0, default_pool/0, max_concurrent/0, context_mode/0, check/0]).
--export([defaults/0, max_frame_bytes/0, executable/0, package_path/0]).
+-export([defaults/0, max_frame_bytes/0, max_state_entries/0, executable/0, package_path/0]).
 
 -define(APPLICATION, erlang_python).
 
@@ -50,6 +50,7 @@ check() ->
     warn_of_older_names([Key || Key <- [num_executors, num_workers, num_async_workers], get(Key, none) =/= none]),
     Checks = [{max_concurrent, max_concurrent(), fun is_positive/1},
               {max_frame_bytes, max_frame_bytes(), fun(Bytes) -> is_integer(Bytes) andalso Bytes >= ?MIN_FRAME_BYTES end},
+              {max_state_entries, max_state_entries(), fun(Max) -> Max =:= infinity orelse is_positive(Max) end},
               {pools, get(pools, []), fun is_list/1}],
     case [{bad_config, Key, Value} || {Key, Value, IsGood} <- Checks, not IsGood(Value)] ++ wrong_options() of
         [] -> ok;
@@ -106,6 +107,11 @@ defaults() ->
 -spec max_frame_bytes() -> pos_integer().
 max_frame_bytes() ->
     get(max_frame_bytes, ?MAX_FRAME_BYTES).
+
+%% @doc How many keys shared state may have.
+-spec max_state_entries() -> pos_integer() | infinity.
+max_state_entries() ->
+    get(max_state_entries, infinity).
 
 -spec executable() -> file:filename_all().
 executable() ->

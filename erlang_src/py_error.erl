@@ -55,6 +55,8 @@ sentence({not_encodable, What}) ->
     io_lib:format("a value cannot be converted: ~ts", [text(What)]);
 sentence({bad_request, Text}) ->
     ["the port program refused the request: ", text(Text)];
+sentence({state_full, Max}) ->
+    io_lib:format("shared state has its ~b keys already and takes no other (environment key max_state_entries)", [Max]);
 sentence({port_program, Path, Reason}) ->
     io_lib:format("the port program ~ts cannot be run: ~tp", [Path, Reason]);
 sentence({start_failed, _} = Why) ->
