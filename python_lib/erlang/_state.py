@@ -1,0 +1,70 @@
+"""Values that Erlang and Python share, by key, node-wide: see docs/state.md."""
+
+from __future__ import annotations
+
+import operator
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` is slow to import, and every context imports this module
+    from typing import Any
+
+# System functions of docs/protocol.md.
+_INCR, _FETCH, _STORE, _REMOVE, _KEYS, _CLEAR = 4, 10, 11, 12, 13, 14
+
+
+def _ask(function: int, *args: Any) -> Any:
+    try:
+        import _erlang  # built into the port program; code that uses this package is tested outside of it too
+    except ImportError:
+        raise RuntimeError("shared state needs Erlang: this Python was not started by erlang_python") from None
+    return _erlang.call(function, *args)
+
+
+def state_get(key: Any, default: Any = None) -> Any:
+    """The value stored under ``key``, or ``default`` when there is none.
+
+    Keys are compared in Erlang: a ``str`` and the Erlang binary with the same text are one key, ``Atom("x")`` is the
+    atom ``x`` and another key than ``"x"``, ``1`` and ``1.0`` are two.
+    """
+    found = _ask(_FETCH, key)
+    return found[1] if found else default
+
+
+def state_set(key: Any, value: Any) -> None:
+    """Stores ``value`` under ``key``, in place of what was there.
+
+    Raises ErlangError with the reason ``("state_full", n)`` when the key would be one more than the ``n`` of the
+    environment key ``max_state_entries``.
+    """
+    _ask(_STORE, key, value)
+
+
+def state_delete(key: Any) -> None:
+    """Removes ``key``. One that is not there is no error."""
+    _ask(_REMOVE, key)
+
+
+def state_keys() -> list[Any]:
+    """All keys, in no particular order."""
+    keys: list[Any] = _ask(_KEYS)
+    return keys
+
+
+def state_clear() -> None:
+    """Removes every key."""
+    _ask(_CLEAR)
+
+
+def state_incr(key: Any, by: int = 1) -> int:
+    """Adds ``by`` to the integer under ``key``, 0 when there is none, and returns the sum; nobody comes in between.
+
+    Raises TypeError when ``by`` is no integer, ErlangError with the reason ``"badarg"`` when the stored value is none,
+    and with ``("state_full", n)`` as :func:`state_set` does.
+    """
+    total: int = _ask(_INCR, key, int(operator.index(by)))
+    return total
+
+
+def state_decr(key: Any, by: int = 1) -> int:
+    """Subtracts, as :func:`state_incr` adds."""
+    return state_incr(key, -operator.index(by))
