@@ -1,0 +1,18 @@
+#pragma once
+
+#include "python/py_ref.h"
+
+namespace erlang_python {
+
+/// Makes the type `_erlang_loop.Selector`: a selectors.BaseSelector on a Waiter (loop/waiter.h), behaving as
+/// selectors.EpollSelector does, and
+///
+/// - select() gives up the GIL only when it really sleeps,
+/// - wake(), of any thread, ends select(), or the next one,
+/// - WakeSlot::wake() of its thread ends select() too (python/wake_slot.h),
+/// - a timeout is kept to some microseconds instead of being rounded up to milliseconds.
+///
+/// nullptr with a Python error set.
+PyTypeObject* make_selector_type(PyObject* module);
+
+}  // namespace erlang_python
