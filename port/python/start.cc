@@ -7,6 +7,7 @@
 #include <string>
 
 #include "erlang_python_config.h"
+#include "loop/loop_module.h"
 #include "python/erlang_module.h"
 #include "python/exception.h"
 #include "python/py_ref.h"
@@ -71,6 +72,7 @@ Status start_python(const PortConfig& config) {
   auto executable = choose_executable(config);
   if (!executable) return executable.error();
   register_erlang_module();
+  register_loop_module();
   if (Status status = install_sandbox(config.sandbox); !status) return status;
 
   PyPreConfig pre;
