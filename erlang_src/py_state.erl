@@ -2,8 +2,8 @@
 %%
 %% One ETS table, written by whoever calls. The table is the only truth: the limit on its entries (`max_state_entries')
 %% is compared with its size, under a lock, by whoever adds a key. There is no counter beside the table, which a process
-%% that is killed between two steps would leave wrong for ever. Changing, reading and removing what is there takes no lock,
-%% and neither does adding while there is no limit.
+%% that is killed between two steps would leave wrong for ever. Changing, reading and removing what is there takes no
+%% lock, and neither does adding while there is no limit.
 -module(py_state).
 
 -export([store/2, fetch/1, remove/1, keys/0, clear/0, incr/2, system/2]).
@@ -15,8 +15,8 @@
 
 -define(TABLE, py_state).
 -define(LOCK_TABLE, py_state_lock).
-%% The lock is held for a microsecond, unless its holder was scheduled out. Then waiting leaves it the scheduler, whatever
-%% the priorities are.
+%% The lock is held for a microsecond, unless its holder was scheduled out. Then waiting leaves it the scheduler,
+%% whatever the priorities are.
 -define(YIELDS, 20).
 -define(WAIT_MS, 1).
 

@@ -1,0 +1,116 @@
+%% Whatever dies, shared state, registrations and routes stay: no process that can die owns their tables.
+-module(tables_SUITE).
+-compile([export_all, nowarn_export_all]).
+
+-include_lib("stdlib/include/assert.hrl").
+
+suite() -> [{timetrap, {minutes, 3}}].
+
+all() ->
+    [tables_belong_to_the_top, workers_are_killed_under_load, pool_is_killed, every_pool_is_killed,
+     python_dies_while_it_counts].
+
+init_per_testcase(_Case, Config) ->
+    ok = py_test:start([{max_concurrent, 200}]),
+    Config.
+
+end_per_testcase(_Case, _Config) -> py_test:stop().
+
+%% Proves that every table belongs to the top supervisor, which ends with the application only.
+tables_belong_to_the_top(_) ->
+    Top = whereis(erlang_python_sup),
+    Tables = [Table || Table <- ets:all(), is_atom(Table), lists:prefix("py_", atom_to_list(Table))],
+    _ = [?assert(lists:member(Table, Tables)) || Table <- [py_routes, py_registrations, py_state, py_atoms]],
+    ?assertEqual([], [{Table, Owner} || Table <- Tables, Owner <- [ets:info(Table, owner)], Owner =/= Top]).
+
+%% Proves that calls go on and nothing is forgotten while every worker of the top supervisor is killed, one after the
+%% other: the pools' own supervisor is not one of them.
+workers_are_killed_under_load(_) ->
+    ok = py:register_pool(io, statistics),
+    ok = py:state_store(kept, {value, 1}),
+    Pool = py_test:start_pool(2, #{}),
+    Routes = lists:sort(ets:tab2list(py_routes)),
+    Stop = atomics:new(1, []),
+    Calls = [py_test:async(fun() -> call_until(Stop, Target, 0) end) || Target <- [default, io, Pool], _ <- [1, 2, 3]],
+    Counting = [py_test:async(fun() -> count_until(Stop, 0) end) || _ <- [1, 2, 3]],
+    _ = [killed_and_back(Name) || {Name, Pid, worker, _} <- supervisor:which_children(erlang_python_sup), is_pid(Pid)],
+    ok = atomics:put(Stop, 1, 1),
+    _ = [?assert(py_test:join(Job) > 0) || Job <- Calls],
+    Counted = lists:sum([py_test:join(Job) || Job <- Counting]),
+    ?assertEqual({ok, Counted}, py:state_fetch(counted)),
+    ?assertEqual({ok, {value, 1}}, py:state_fetch(kept)),
+    ?assertEqual(Routes, lists:sort(ets:tab2list(py_routes))),
+    ?assertEqual([{{statistics, '_'}, io}], py_context_router:list_pool_registrations()),
+    ?assertEqual({ok, 2}, py:call(statistics, median, [[3, 1, 2]])),
+    py_test:eventually(fun() -> py_semaphore:current() =:= 0 end),
+    ok = py_test:stop_pool(Pool).
+
+%% One that is not killed in time finds the others: what a killed worker was asked for meanwhile may fail, calls do not.
+killed_and_back(Name) ->
+    Pid = child(Name),
+    Monitor = monitor(process, Pid),
+    exit(Pid, kill),
+    receive {'DOWN', Monitor, process, Pid, killed} -> ok end,
+    py_test:eventually(fun() -> is_pid(child(Name)) andalso child(Name) =/= Pid end),
+    %% The top supervisor gives up after five deaths in ten seconds, and that is not what this is about.
+    timer:sleep(2500).
+
+child(Name) ->
+    {Name, Pid, _, _} = lists:keyfind(Name, 1, supervisor:which_children(erlang_python_sup)),
+    Pid.
+
+call_until(Stop, Target, N) ->
+    {ok, N} = py:call(Target, probe, echo, [N]),
+    case atomics:get(Stop, 1) of
+        0 -> call_until(Stop, Target, N + 1);
+        1 -> N
+    end.
+
+count_until(Stop, N) ->
+    _ = py:state_incr(counted),
+    case atomics:get(Stop, 1) of
+        0 -> count_until(Stop, N + 1);
+        1 -> N + 1
+    end.
+
+%% Proves that a pool whose OS process is killed takes none of the state along that its Python made.
+pool_is_killed(_) ->
+    py_test:with_pool(1, #{}, fun(Pool) ->
+        {ok, none} = py:call(Pool, erlang, state_set, [<<"made there">>, [1, 2]]),
+        {ok, 1} = py:call(Pool, erlang, state_incr, [<<"n">>]),
+        py_test:signal(py_test:os_pid(Pool), "KILL"),
+        py_test:eventually(fun() -> py:call(Pool, erlang, state_incr, [<<"n">>]) =:= {ok, 2} end),
+        ?assertEqual({ok, [1, 2]}, py:call(Pool, erlang, state_get, [<<"made there">>])),
+        ?assertEqual({ok, [1, 2]}, py:state_fetch(<<"made there">>))
+    end).
+
+%% Proves the same when no pool is left alive.
+every_pool_is_killed(_) ->
+    _ = [ok = py:state_store(N, N) || N <- lists:seq(1, 100)],
+    _ = [py_test:signal(py_test:os_pid(Pool), "KILL") || Pool <- [default, io]],
+    ?assertEqual(lists:seq(1, 100), lists:sort(py:state_keys())),
+    py_test:eventually(fun() -> [py:call(Pool, probe, echo, [1]) || Pool <- [default, io]] =:= [{ok, 1}, {ok, 1}] end),
+    ?assertEqual(lists:seq(1, 100), lists:sort(py:state_keys())),
+    ?assertEqual({ok, 7}, py:state_fetch(7)).
+
+%% Proves that a process killed in the middle of counting leaves a number that others go on from, and no gap for them.
+python_dies_while_it_counts(_) ->
+    py_test:with_pool(2, #{}, fun(Pool) ->
+        OsPid = py_test:os_pid(Pool),
+        Jobs = [py_test:async(fun() -> py:call(Ctx, shared_state, count, [<<"n">>, 100000000]) end)
+                || Ctx <- py_test:contexts(Pool)],
+        py_test:eventually(fun() -> counted() > 1000 end),
+        py_test:signal(OsPid, "KILL"),
+        ?assertEqual([{error, {context_died, {signal, sigkill}}}], lists:usort([py_test:join(Job) || Job <- Jobs])),
+        Before = counted(),
+        ?assertEqual(Before + 1, py:state_incr(<<"n">>)),
+        py_test:eventually(fun() ->
+            py:call(Pool, erlang, state_incr, [<<"n">>]) =:= {ok, Before + 2}
+        end)
+    end).
+
+counted() ->
+    case py:state_fetch(<<"n">>) of
+        {ok, N} -> N;
+        {error, not_found} -> 0
+    end.
