@@ -86,20 +86,25 @@ Result<PortConfig> wait_for_init(int fd, FrameParser& parser) {
   OutputSink output(writer);
   Ticker ticker;
   AnnouncedAtoms atoms(writer);
+  Callbacks callbacks(config->functions);
   ThreadCensus census;
   std::mutex interpreter_creation_mu;
   // Contexts dispatch what the loop reads, and the loop watches the contexts: each is given the other by reference.
   struct Graph {
     Services services;
     Contexts contexts;
+    ErlangLink link;
     PortLoop loop;
     Graph(const PortConfig& config_, StdinReader& reader_, StdoutWriter& writer_, OutputSink& output_, Ticker& ticker_,
-          AnnouncedAtoms& atoms_, ThreadCensus& census_, std::mutex& creation_mu, const ClaimedStdio& stdio_)
-        : services{config_, reader_, writer_, output_, ticker_, loop, contexts, atoms_, census_, creation_mu},
+          AnnouncedAtoms& atoms_, Callbacks& callbacks_, ThreadCensus& census_, std::mutex& creation_mu,
+          const ClaimedStdio& stdio_)
+        : services{config_,  reader_, writer_,    output_, ticker_, loop,
+                   contexts, atoms_,  callbacks_, link,   census_, creation_mu},
           contexts(services),
+          link{output_, writer_, ticker_, atoms_, callbacks_, contexts, config_.max_value_bytes},
           loop({reader_, writer_, output_, ticker_, contexts, contexts, stdio_.captured_out.get(),
                 stdio_.captured_error.get()}) {}
-  } graph(*config, reader, writer, output, ticker, atoms, census, interpreter_creation_mu, stdio);
+  } graph(*config, reader, writer, output, ticker, atoms, callbacks, census, interpreter_creation_mu, stdio);
   if (Status opened = graph.loop.open(); !opened) leave_unable(writer, opened.error().message);
   writer.set_backlog_bell([&graph] { graph.loop.drain_stdout(); });
   output.set_tend_bell([&graph] { graph.loop.tend_output_later(); });

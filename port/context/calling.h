@@ -24,6 +24,8 @@ class Calling {
   Calling(const Calling&) = delete;
   Calling& operator=(const Calling&) = delete;
 
+  const PythonTypes& types() const { return types_; }
+
   // Each reads the rest of the request's terms and returns the result; null with a Python error set.
   PyRef call(TermReader& body, const Namespaces& namespaces);
   PyRef eval(TermReader& body, PyObject* globals);

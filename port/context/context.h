@@ -7,14 +7,20 @@
 #include <string>
 #include <vector>
 
+#include "callback/request_scope.h"
 #include "context/calling.h"
 #include "context/envs.h"
 #include "context/mailbox.h"
 #include "context/request.h"
 #include "context/services.h"
 #include "python/interpreter.h"
+#include "python/wake_slot.h"
 
 namespace erlang_python {
+
+/// Requests on top of one another. Each takes some KiB of the thread's stack (kStackBytes in threads.cc), and Python's
+/// own limit of recursion begins anew in each.
+constexpr std::size_t kMaxLevels = 1000;
 
 /// Numbers for STATS; read by any thread.
 struct ContextCounters {
@@ -25,7 +31,10 @@ struct ContextCounters {
 };
 
 /// One context: a mailbox, the namespaces, and the thread that serves them one request at a time, in arrival order.
-class Context final : public Sleeper, public std::enable_shared_from_this<Context> {
+///
+/// A request that waits for a callback is the exception: on top of it the thread serves requests of call chains, each a
+/// *level* of its own (docs/design.md, "Callbacks").
+class Context final : public Sleeper, public CallbackWaiter, public std::enable_shared_from_this<Context> {
  public:
   Context(ContextId id, Mode mode, std::vector<std::string> preload, Services& services);
   Context(const Context&) = delete;
@@ -41,6 +50,11 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
   bool run(Interpreter& interpreter, Bytes start_alias);
   /// The context cannot start: answers `alias` and everything that waits.
   void fail_start(Bytes start_alias, const std::string& reason);
+
+  // CallbackWaiter, for the request that runs.
+  std::uint64_t new_id(const RequestScope&) override { return services_.callbacks.new_context_id(); }
+  void drop_id(std::uint64_t) override {}
+  std::optional<Answer> await_result(std::uint64_t id) override;
 
   // --- Whoever reads stdin.
 
@@ -62,21 +76,34 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
 
   // --- Any thread.
 
+  /// Attached to the interpreter of this context, with a GIL: runs a nested request in the calling thread, which waits
+  /// for a callback and is not the context's.
+  void serve_guest(const Request& request);
+
   bool executing() const { return executing_.load(std::memory_order_relaxed); }
   std::size_t queued() const { return mailbox_.size(); }
   const ContextCounters& counters() const { return counters_; }
 
  private:
   /// What runs: a request, or the start or the clearing up of something that runs Python code of the user too.
-  struct Current {
-    bool running = false;
+  struct Level {
+    // Guarded by current_mu_.
     std::int64_t deadline_ns = 0;
     std::int64_t interrupted_ns = 0;  ///< when the last interrupt was sent
     Interruption interruption = Interruption::kNone;
-    bool wanted = false;     ///< the interrupter is to set an exception in the thread
-    bool delivered = false;  ///< it has
+    bool wanted = false;     ///< an exception is to be raised in it
+    bool delivered = false;  ///< it was
     bool stuck_reported = false;
     std::string alias;
+
+    // The context's thread only.
+    RequestScope scope;
+    std::uint64_t awaited = 0;           ///< number of the callback that it waits for, 0 for none
+    std::uint64_t newest_chain = 0;      ///< the largest chain number of the levels up to this one
+    std::optional<Answer> early_answer;  ///< came while levels above were running
+    TermWriter reply;
+
+    explicit Level(std::size_t max_reply_bytes) : reply(max_reply_bytes) {}
   };
 
   bool prepare(TermWriter& reply);
@@ -84,24 +111,43 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
   void drop_env(std::uint64_t env);
   void serve();
   void run_waiting();
-  void lead();
+  /// Reads stdin or sleeps until the mailbox may have something wanted.
+  void await_mail(const Wanted& wanted);
+  void lead(const Wanted& wanted);
+  void enter_python();
+  void leave_python();
   void execute(const Request& request);
+  void refuse_nesting(const Request& request);
+  void take_result(Request result);
+  bool interrupted_while_waiting();
+  bool raise_if_pending();
   void write_result(const Request& request, TermWriter& out, std::size_t payload_start);
-  PyRef run_python(const Request& request);
+  struct Written {
+    bool value;         ///< and not an exception
+    std::size_t bytes;  ///< that the frame would have, when the writer has overflowed
+  };
+  /// Runs a request and writes its value, or the exception that it ended with.
+  Written write_value(const Request& request, Calling& calling, TermWriter& out);
+  PyRef run_python(const Request& request, Calling& calling);
+  /// The header of a reply comes on top of the value; so does the error that replaces a value that is too large.
+  static std::size_t max_reply_bytes(const PortConfig& config) { return config.max_value_bytes + 4096; }
   /// Everything that may run Python code of the user happens between these two, attached: only there can it be
   /// interrupted, and only there is it seen that it does not end. `alias` may be empty.
-  void begin(Bytes alias, std::int64_t deadline_ns);
+  Level& begin(Bytes alias, std::int64_t deadline_ns, const Message* request = nullptr);
   struct Ended {
     Interruption why;  ///< kNone unless an exception was set in the thread
     bool pending;      ///< Python ended before it could be raised
   };
   Ended end();
-  void send_reply(TermWriter& out, std::size_t payload_start, const Message& message);
+  void send_reply(TermWriter& out, std::size_t payload_start, Bytes alias);
   void answer_stopped(const std::vector<Request>& requests);
   void give_up_leadership();
 
+  /// Interrupts the level of this index and all above it: they end one after the other. With current_mu_ held.
+  void report_stuck(const Level& level);
+  void interrupt_from(std::size_t index, Interruption why, std::int64_t now_ns);
   /// Starts the thread that raises KeyboardInterrupt in the running request. With current_mu_ held.
-  void start_interrupter(Interruption why, std::int64_t now_ns);
+  void start_interrupter();
   static void* interrupter_entry(void* argument);
   void deliver_interrupts();
 
@@ -120,7 +166,6 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
   Interpreter* interpreter_ = nullptr;
   std::unique_ptr<Calling> calling_;
   std::unique_ptr<Envs> envs_;
-  TermWriter reply_;
   Batch batch_;
   SpinPolicy spin_;
   bool stopped_ = false;
@@ -128,9 +173,11 @@ class Context final : public Sleeper, public std::enable_shared_from_this<Contex
 
   std::mutex current_mu_;
   // Guarded by current_mu_. Taken with or without a GIL; nobody waits for a GIL while holding it.
-  Current current_;
+  std::vector<std::unique_ptr<Level>> levels_;  ///< the first depth_ are in use; the thread alone changes both
+  std::size_t depth_ = 0;
   PyInterpreterState* interpreter_state_ = nullptr;
   unsigned long thread_ident_ = 0;
+  WakeSlot* wake_slot_ = nullptr;  ///< where the thread sleeps inside code that Python called
 };
 
 }  // namespace erlang_python

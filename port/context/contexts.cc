@@ -38,6 +38,15 @@ void Contexts::dispatch_message(Frame frame, const Message& message, ContextId r
     case Operation::kLastPiece:
       take_piece(std::move(frame), message, reader, batch);
       break;
+    case Operation::kResult:
+      take_result(std::move(frame), message, reader, batch);
+      break;
+    case Operation::kFunctions:
+      take_functions(frame, message);
+      break;
+    case Operation::kMessagesTaken:
+      take_message_credit(frame, message);
+      break;
     case Operation::kNewContext:
       new_context(frame, message);
       break;
@@ -67,11 +76,20 @@ void Contexts::deliver(Frame frame, const Message& message, ContextId reader, Ba
     constexpr std::uint64_t kLongestMs = 1'000'000'000'000;  // thirty years: keeps the sum below 2^63
     request.deadline_ns = now_ns() + static_cast<std::int64_t>(std::min(message.timeout_ms, kLongestMs)) * kNsPerMs;
   }
+  if (message.chain != 0 && services_.callbacks.offer(request, context->mode() == Mode::kWorker)) return;
   const bool asleep = context->accept(std::move(request));
   if (context->context() == reader) {
     batch.own = true;
   } else if (asleep) {
     wake_later(context, batch);
+  }
+}
+
+void Contexts::serve_guest(const Request& request) {
+  if (const auto context = find(request.message.context)) {
+    context->serve_guest(request);
+  } else {
+    reply_no_context(request.message);
   }
 }
 
@@ -95,6 +113,27 @@ void Contexts::take_piece(Frame frame, const Message& message, ContextId reader,
     return reply_bad_request(message.alias, message.slot, "a piece made of pieces");
   }
   dispatch_message(std::move(*whole), joined, reader, batch);
+}
+
+void Contexts::take_result(Frame frame, const Message& message, ContextId reader, Batch& batch) {
+  if (Callbacks::is_context_id(message.callback)) return deliver(std::move(frame), message, reader, batch);
+  services_.callbacks.deliver(message.callback, {std::move(frame), message.body});
+}
+
+void Contexts::take_functions(const Frame& frame, const Message& message) {
+  TermReader body(frame.bytes());
+  body.rewind(message.body);
+  auto names = read_texts(body, "functions");
+  if (!names) return refuse(names.error().message);
+  services_.callbacks.set_functions(std::move(*names));
+}
+
+void Contexts::take_message_credit(const Frame& frame, const Message& message) {
+  TermReader body(frame.bytes());
+  body.rewind(message.body);
+  const auto bytes = body.read_int64();
+  if (!bytes || *bytes < 0) return refuse("the credit for messages is not a non-negative integer");
+  services_.writer.messages_taken(static_cast<std::uint64_t>(*bytes));
 }
 
 void Contexts::stop_context(Frame frame, const Message& message, ContextId reader, Batch& batch) {

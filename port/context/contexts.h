@@ -17,7 +17,7 @@
 namespace erlang_python {
 
 /// All contexts of the port process: starts and stops them, takes frames to them, watches them.
-class Contexts final : public Dispatcher, public Watched {
+class Contexts final : public Dispatcher, public Watched, public GuestServer {
  public:
   /// `services.dispatcher` is this object.
   explicit Contexts(Services& services) : services_(services), pieces_(services.config.max_value_bytes) {}
@@ -27,6 +27,9 @@ class Contexts final : public Dispatcher, public Watched {
   // Dispatcher: whoever reads stdin.
   void dispatch(Frame frame, ContextId reader, Batch& batch) override;
   void refused_frame(std::size_t length) override;
+
+  // GuestServer: threads that Python started.
+  void serve_guest(const Request& request) override;
 
   // Watched: the loop thread.
   bool busy() const override;
@@ -41,6 +44,9 @@ class Contexts final : public Dispatcher, public Watched {
   void dispatch_message(Frame frame, const Message& message, ContextId reader, Batch& batch);
   void deliver(Frame frame, const Message& message, ContextId reader, Batch& batch);
   void take_piece(Frame frame, const Message& message, ContextId reader, Batch& batch);
+  void take_result(Frame frame, const Message& message, ContextId reader, Batch& batch);
+  void take_functions(const Frame& frame, const Message& message);
+  void take_message_credit(const Frame& frame, const Message& message);
   void new_context(const Frame& frame, const Message& message);
   void stop_context(Frame frame, const Message& message, ContextId reader, Batch& batch);
   void interrupt(const Message& message);

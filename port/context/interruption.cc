@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "base/clock.h"
+#include "callback/destinations.h"
 #include "context/context.h"
 
 namespace erlang_python {
@@ -17,33 +18,50 @@ constexpr std::size_t kInterrupterStackBytes = 512 * 1024;
 
 }  // namespace
 
-void Context::begin(Bytes alias, std::int64_t deadline_ns) {
+Context::Level& Context::begin(Bytes alias, std::int64_t deadline_ns, const Message* request) {
+  if (depth_ == levels_.size()) {
+    auto level = std::make_unique<Level>(max_reply_bytes(services_.config));
+    const std::scoped_lock lock(current_mu_);
+    levels_.push_back(std::move(level));
+  }
+  if (depth_ == 0) forget_checked_destinations();
+  Level& level = *levels_[depth_];
+  level.scope = RequestScope{id_, 0, 0, {}, this};
+  if (request != nullptr) {
+    level.scope.env = request->env;
+    level.scope.chain = request->chain;
+    level.scope.caller = request->caller;
+  }
+  level.awaited = 0;
+  set_current_scope(&level.scope);
   const std::scoped_lock lock(current_mu_);
-  current_.running = true;
-  current_.deadline_ns = deadline_ns;
-  current_.interruption = Interruption::kNone;
-  current_.wanted = false;
-  current_.delivered = false;
-  current_.stuck_reported = false;
-  current_.alias.assign(reinterpret_cast<const char*>(alias.data()), alias.size());
+  ++depth_;
+  level.deadline_ns = deadline_ns;
+  level.interruption = Interruption::kNone;
+  level.wanted = false;
+  level.delivered = false;
+  level.stuck_reported = false;
+  level.alias.assign(reinterpret_cast<const char*>(alias.data()), alias.size());
+  return level;
 }
 
 Context::Ended Context::end() {
   const std::scoped_lock lock(current_mu_);
-  current_.running = false;
-  if (!current_.delivered) return {Interruption::kNone, false};
+  const Level& level = *levels_[--depth_];
+  set_current_scope(depth_ == 0 ? nullptr : &levels_[depth_ - 1]->scope);
+  if (!level.delivered) return {Interruption::kNone, false};
   // An exception that was set but not raised yet, since no Python code ran after a long C call, must not hit the next
   // request.
   const bool pending = PyThreadState_Get()->async_exc != nullptr;
   if (pending) PyThreadState_SetAsyncExc(thread_ident_, nullptr);
-  return {current_.interruption, pending};
+  return {level.interruption, pending};
 }
 
 bool Context::interrupt() {
   const std::scoped_lock lock(current_mu_);
   // What has no alias, the end of a namespace, is nobody's request.
-  if (!current_.running || current_.alias.empty()) return false;
-  start_interrupter(Interruption::kRequested, now_ns());
+  if (depth_ == 0 || levels_.front()->alias.empty()) return false;
+  interrupt_from(0, Interruption::kRequested, now_ns());
   return true;
 }
 
@@ -54,11 +72,10 @@ bool Context::stop(Request request) {
   }));
   {
     const std::scoped_lock lock(current_mu_);
-    if (current_.running) {
-      // From here on it is late, whatever its own deadline: interrupted again and again, and reported as stuck.
-      current_.deadline_ns = now_ns();
-      start_interrupter(Interruption::kStopped, current_.deadline_ns);
-    }
+    const std::int64_t now = now_ns();
+    // From here on they are late, whatever their own deadlines: interrupted again and again, and reported as stuck.
+    for (std::size_t i = 0; i < depth_; ++i) levels_[i]->deadline_ns = now;
+    if (depth_ > 0) interrupt_from(0, Interruption::kStopped, now);
   }
   return accept(std::move(request));
 }
@@ -74,35 +91,49 @@ void Context::watch(std::int64_t now) {
     services_.writer.send(out.bytes());
   }
   const std::scoped_lock lock(current_mu_);
-  if (!current_.running) return;
+  if (depth_ == 0) return;
   // No thread could be had for it a tick ago.
-  if (current_.wanted && interrupters_.load() == 0) start_interrupter(current_.interruption, now);
-  if (current_.deadline_ns == 0 || now < current_.deadline_ns) return;
-  if (current_.interruption == Interruption::kNone || now - current_.interrupted_ns >= kInterruptAgainNs) {
-    start_interrupter(current_.interruption == Interruption::kStopped ? Interruption::kStopped : Interruption::kTimeout,
-                      now);
-  }
-
+  if (levels_[depth_ - 1]->wanted && interrupters_.load() == 0) start_interrupter();
   const std::int64_t grace_ms = services_.config.hard_timeout_grace_ms;
-  if (grace_ms > 0 && !current_.stuck_reported && now >= current_.deadline_ns + grace_ms * kNsPerMs) {
-    current_.stuck_reported = true;
-    TermWriter out;
-    begin_notice(out, Notice::kStuck, 2);
-    out.integer(id_);
-    if (current_.alias.empty()) {
-      out.atom("none");
-    } else {
-      out.raw({reinterpret_cast<const std::uint8_t*>(current_.alias.data()), current_.alias.size()});
+  for (std::size_t i = 0; i < depth_; ++i) {
+    Level& level = *levels_[i];
+    if (level.deadline_ns == 0 || now < level.deadline_ns) continue;
+    if (level.interruption == Interruption::kNone || now - level.interrupted_ns >= kInterruptAgainNs) {
+      interrupt_from(i, level.interruption == Interruption::kStopped ? Interruption::kStopped : Interruption::kTimeout,
+                     now);
     }
-    finish_frame(out);
-    services_.writer.send(out.bytes());
+    if (grace_ms > 0 && !level.stuck_reported && now >= level.deadline_ns + grace_ms * kNsPerMs) {
+      level.stuck_reported = true;
+      report_stuck(level);
+    }
   }
 }
 
-void Context::start_interrupter(Interruption why, std::int64_t now) {
-  current_.interrupted_ns = now;
-  current_.interruption = why;
-  current_.wanted = true;
+void Context::report_stuck(const Level& level) {
+  TermWriter out;
+  begin_notice(out, Notice::kStuck, 2);
+  out.integer(id_);
+  if (level.alias.empty()) {
+    out.atom("none");
+  } else {
+    out.raw({reinterpret_cast<const std::uint8_t*>(level.alias.data()), level.alias.size()});
+  }
+  finish_frame(out);
+  services_.writer.send(out.bytes());
+}
+
+void Context::interrupt_from(std::size_t index, Interruption why, std::int64_t now) {
+  for (std::size_t i = index; i < depth_; ++i) {
+    Level& level = *levels_[i];
+    level.interrupted_ns = now;
+    level.interruption = why;
+    level.wanted = true;
+  }
+  start_interrupter();
+  mailbox_.alarm();
+}
+
+void Context::start_interrupter() {
   if (interrupters_.load() != 0) return;  // it looks again, under current_mu_, before it ends
   // Attaching waits for as long as C code holds the GIL, so neither the loop nor another context's interrupt may do it.
   pthread_attr_t attributes;
@@ -131,7 +162,7 @@ void Context::deliver_interrupts() {
     PyInterpreterState* interpreter = nullptr;
     {
       const std::scoped_lock lock(current_mu_);
-      if (current_.running && current_.wanted) interpreter = interpreter_state_;
+      if (depth_ > 0 && levels_[depth_ - 1]->wanted) interpreter = interpreter_state_;
       if (interpreter == nullptr) {
         interrupters_.store(0);
         break;
@@ -142,12 +173,14 @@ void Context::deliver_interrupts() {
     PyEval_RestoreThread(state);
     {
       const std::scoped_lock lock(current_mu_);
-      if (current_.running && current_.wanted) {
-        current_.wanted = false;
-        current_.delivered = true;
+      if (depth_ > 0 && levels_[depth_ - 1]->wanted) {
+        levels_[depth_ - 1]->wanted = false;
+        levels_[depth_ - 1]->delivered = true;
         PyThreadState_SetAsyncExc(thread_ident_, PyExc_KeyboardInterrupt);
+        wake_slot_->wake();
       }
     }
+    mailbox_.alarm();
     PyThreadState_Clear(state);
     PyThreadState_DeleteCurrent();
   }

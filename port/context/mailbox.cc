@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <utility>
@@ -14,9 +15,17 @@ Mailbox::Mailbox() : bell_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 bool Mailbox::push(Request request) {
   const std::scoped_lock lock(mu_);
-  requests_.push_back(std::move(request));
-  size_.store(requests_.size(), std::memory_order_release);
-  return std::exchange(asleep_, false);
+  const bool wakes = asleep_for_ && asleep_for_->includes(request.message);
+  const bool nested = request.message.operation == Operation::kResult || request.message.chain != 0;
+  (nested ? nested_ : ordinary_).push_back(std::move(request));
+  count();
+  if (wakes) asleep_for_.reset();
+  return wakes;
+}
+
+void Mailbox::count() {
+  nested_size_.store(nested_.size(), std::memory_order_release);
+  size_.store(nested_.size() + ordinary_.size(), std::memory_order_release);
 }
 
 void Mailbox::wake() {
@@ -24,46 +33,74 @@ void Mailbox::wake() {
   [[maybe_unused]] const ssize_t n = write(bell_.get(), &one, sizeof one);
 }
 
-std::optional<Request> Mailbox::pop() {
-  if (empty()) return std::nullopt;
+void Mailbox::alarm() {
+  {
+    const std::scoped_lock lock(mu_);
+    alarm_.store(true);
+    if (!asleep_for_ || !asleep_for_->nested_only) return;
+    asleep_for_.reset();
+  }
+  wake();
+}
+
+std::optional<Request> Mailbox::pop(const Wanted& wanted) {
+  if (wanted.nested_only ? nested_size_.load(std::memory_order_acquire) == 0 : empty()) return std::nullopt;
   const std::scoped_lock lock(mu_);
-  if (requests_.empty()) return std::nullopt;
-  std::optional<Request> request(std::move(requests_.front()));
-  requests_.pop_front();
-  size_.store(requests_.size(), std::memory_order_release);
+  std::optional<Request> request;
+  const auto found = std::find_if(nested_.begin(), nested_.end(),
+                                  [&](const Request& waiting) { return wanted.includes(waiting.message); });
+  if (found != nested_.end()) {
+    request.emplace(std::move(*found));
+    nested_.erase(found);
+  } else if (!wanted.nested_only && !ordinary_.empty()) {
+    request.emplace(std::move(ordinary_.front()));
+    ordinary_.pop_front();
+  }
+  count();
   return request;
 }
 
-void Mailbox::sleep(int also_fd) {
+bool Mailbox::has(const Wanted& wanted) const {
+  if (!wanted.nested_only) return !empty();
+  if (alarm_.load(std::memory_order_acquire)) return true;
+  if (nested_size_.load(std::memory_order_acquire) == 0) return false;
+  const std::scoped_lock lock(mu_);
+  return has_locked(wanted);
+}
+
+bool Mailbox::has_locked(const Wanted& wanted) const {
+  if (!wanted.nested_only) return !nested_.empty() || !ordinary_.empty();
+  return alarm_.load() || std::any_of(nested_.begin(), nested_.end(),
+                                      [&](const Request& waiting) { return wanted.includes(waiting.message); });
+}
+
+void Mailbox::sleep(int also_fd, const Wanted& wanted) {
   {
     const std::scoped_lock lock(mu_);
-    if (!requests_.empty()) return;
-    asleep_ = true;
+    if (has_locked(wanted)) return;
+    asleep_for_ = wanted;
   }
   std::array<pollfd, 2> fds{{{bell_.get(), POLLIN, 0}, {also_fd, POLLIN, 0}}};
   poll(fds.data(), also_fd >= 0 ? 2 : 1, -1);
   if (fds[0].revents != 0) {
-    std::uint64_t count = 0;
-    [[maybe_unused]] const ssize_t n = read(bell_.get(), &count, sizeof count);
+    std::uint64_t rings = 0;
+    [[maybe_unused]] const ssize_t n = read(bell_.get(), &rings, sizeof rings);
   }
   const std::scoped_lock lock(mu_);
-  asleep_ = false;
+  asleep_for_.reset();
 }
 
 std::vector<Request> Mailbox::remove_if(const std::function<bool(const Request&)>& unwanted) {
   std::vector<Request> removed;
   if (empty()) return removed;
   const std::scoped_lock lock(mu_);
-  std::deque<Request> kept;
-  for (Request& request : requests_) {
-    if (unwanted(request)) {
-      removed.push_back(std::move(request));
-    } else {
-      kept.push_back(std::move(request));
-    }
+  for (std::deque<Request>* lane : {&nested_, &ordinary_}) {
+    std::deque<Request> kept;
+    for (Request& request : *lane)
+      (unwanted(request) ? (void)removed.push_back(std::move(request)) : (void)kept.push_back(std::move(request)));
+    *lane = std::move(kept);
   }
-  requests_ = std::move(kept);
-  size_.store(requests_.size(), std::memory_order_release);
+  count();
   return removed;
 }
 

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -13,8 +14,21 @@
 
 namespace erlang_python {
 
-/// The requests that wait for one context, in arrival order. Filled by whoever reads stdin, emptied by the context's
-/// thread.
+/// What the thread of a mailbox is ready to serve.
+struct Wanted {
+  bool nested_only = false;        ///< it waits for a callback: results, and requests of call chains
+  std::uint64_t newest_chain = 0;  ///< with nested_only: of chains up to this number
+
+  bool includes(const Message& message) const {
+    if (!nested_only || message.operation == Operation::kResult) return true;
+    return message.chain != 0 && message.chain <= newest_chain;
+  }
+};
+
+/// The requests that wait for one context. Filled by whoever reads stdin, emptied by the context's thread.
+///
+/// Two lanes, each in arrival order: results of callbacks and requests of a call chain, on which somebody waits who has
+/// a context already, and all others.
 class Mailbox {
  public:
   Mailbox();
@@ -25,25 +39,39 @@ class Mailbox {
   /// leadership first.
   [[nodiscard]] bool push(Request request);
   void wake();
+  /// Any thread: ends the sleep of a thread that waits for a callback, and the next one if it is awake.
+  void alarm();
 
-  std::optional<Request> pop();
+  /// The next request that is wanted: of a call chain before others.
+  std::optional<Request> pop(const Wanted& wanted = {});
+  /// True when pop() would give something, or, with nested_only, when there was an alarm.
+  bool has(const Wanted& wanted) const;
   bool empty() const { return size_.load(std::memory_order_acquire) == 0; }
   std::size_t size() const { return size_.load(std::memory_order_relaxed); }
 
-  /// Context thread: sleeps until something is pushed; with `also_fd` >= 0, also until that is readable.
-  void sleep(int also_fd);
+  /// Context thread: true once after each alarm().
+  bool take_alarm() { return alarm_.load(std::memory_order_acquire) && alarm_.exchange(false); }
+
+  /// Context thread: sleeps until something wanted is there; with `also_fd` >= 0, also until that is readable.
+  void sleep(int also_fd, const Wanted& wanted = {});
 
   /// Takes out the requests for which `unwanted` is true. Any thread.
   std::vector<Request> remove_if(const std::function<bool(const Request&)>& unwanted);
 
  private:
+  bool has_locked(const Wanted& wanted) const;
+  void count();
+
   UniqueFd bell_;  ///< eventfd
   std::atomic<std::size_t> size_ = 0;
+  std::atomic<std::size_t> nested_size_ = 0;
+  std::atomic<bool> alarm_ = false;
 
-  std::mutex mu_;
+  mutable std::mutex mu_;
   // Guarded by mu_.
-  std::deque<Request> requests_;
-  bool asleep_ = false;
+  std::deque<Request> nested_;
+  std::deque<Request> ordinary_;
+  std::optional<Wanted> asleep_for_;
 };
 
 }  // namespace erlang_python

@@ -2,9 +2,11 @@
 
 #include <mutex>
 
+#include "callback/callbacks.h"
 #include "context/announced_atoms.h"
 #include "context/spin_policy.h"
 #include "protocol/port_config.h"
+#include "python/erlang_link.h"
 #include "runtime/dispatcher.h"
 #include "runtime/output_sink.h"
 #include "runtime/stdin_reader.h"
@@ -25,6 +27,8 @@ struct Services {
   PortLoop& loop;
   Dispatcher& dispatcher;
   AnnouncedAtoms& atoms;
+  Callbacks& callbacks;
+  const ErlangLink& link;
   ThreadCensus& census;
   std::mutex& interpreter_creation_mu;
 };

@@ -13,7 +13,7 @@ namespace erlang_python {
 namespace {
 
 // CPython counts on the 8 MiB of a main thread; callbacks nest on top of one another. Only touched pages cost memory.
-constexpr std::size_t kStackBytes = 16 * 1024 * 1024;
+constexpr std::size_t kStackBytes = 64 * 1024 * 1024;
 
 Bytes bytes_of(const std::string& text) { return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}; }
 
@@ -89,7 +89,7 @@ void* Contexts::thread_entry(void* argument) {
 }
 
 void Contexts::serve_thread(Start start) {
-  auto opened = Interpreter::open({start.context->mode(), start.context->context(), services_.config, services_.output,
+  auto opened = Interpreter::open({start.context->mode(), start.context->context(), services_.config, services_.link,
                                    services_.interpreter_creation_mu});
   if (!opened) {
     {

@@ -28,15 +28,20 @@ std::unique_ptr<PythonTypes> PythonTypes::load() {
   if (!look_up(types->atom, package, "Atom") || !look_up(types->pid, package, "Pid") ||
       !look_up(types->reference, package, "Ref") || !look_up(types->term, package, "Term") ||
       !look_up(types->conversion_error, package, "ConversionError") ||
-      !look_up(types->encoders, encoding, "encoders") || !look_up(types->fallback, encoding, "fallback") ||
-      !look_up(types->int_from_bytes, integer, "from_bytes")) {
+      !look_up(types->erlang_error, package, "ErlangError") ||
+      !look_up(types->unknown_function, package, "UnknownFunction") ||
+      !look_up(types->process_error, package, "ProcessError") || !look_up(types->encoders, encoding, "encoders") ||
+      !look_up(types->fallback, encoding, "fallback") || !look_up(types->int_from_bytes, integer, "from_bytes")) {
     return nullptr;
   }
   types->etf_name = PyRef::steal(PyUnicode_InternFromString("etf"));
   if (!types->etf_name) return nullptr;
   if (!must_be_class(types->atom, "Atom") || !must_be_class(types->pid, "Pid") ||
       !must_be_class(types->reference, "Ref") || !must_be_class(types->term, "Term") ||
-      !must_be_class(types->conversion_error, "ConversionError")) {
+      !must_be_class(types->conversion_error, "ConversionError") ||
+      !must_be_class(types->erlang_error, "ErlangError") ||
+      !must_be_class(types->unknown_function, "UnknownFunction") ||
+      !must_be_class(types->process_error, "ProcessError")) {
     return nullptr;
   }
   if (!PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(types->atom.get()), &PyUnicode_Type) ||

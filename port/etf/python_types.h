@@ -14,6 +14,9 @@ struct PythonTypes {
   PyRef reference;         ///< class erlang.Ref, likewise
   PyRef term;              ///< class erlang.Term, likewise: an opaque term
   PyRef conversion_error;  ///< class erlang.ConversionError(reason): reason is `depth` or a tuple, see protocol.md
+  PyRef erlang_error;      ///< class erlang.ErlangError(function, class, reason, text, stack)
+  PyRef unknown_function;  ///< class erlang.UnknownFunction(function)
+  PyRef process_error;     ///< class erlang.ProcessError(message)
   PyRef encoders;          ///< dict of the encoders that erlang.register_encoder fills: class -> function
   PyRef fallback;          ///< function erlang._encoding.fallback(value, strict, buffer) -> an encodable value
   PyRef int_from_bytes;    ///< int.from_bytes

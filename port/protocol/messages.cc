@@ -11,7 +11,7 @@ struct Shape {
   std::size_t arity;
   bool alias;
   bool context;
-  bool request;  ///< slot, timeout, env, flags
+  bool request;  ///< slot, timeout, env, flags, chain, caller
 };
 
 std::optional<Shape> shape_of(std::int64_t operation) {
@@ -19,14 +19,16 @@ std::optional<Shape> shape_of(std::int64_t operation) {
     case static_cast<int>(Operation::kInit):
       return Shape{2, false, false, false};
     case static_cast<int>(Operation::kCall):
-      return Shape{11, true, true, true};
+      return Shape{13, true, true, true};
     case static_cast<int>(Operation::kEval):
-      return Shape{9, true, true, true};
+      return Shape{11, true, true, true};
     case static_cast<int>(Operation::kExec):
-      return Shape{8, true, true, true};
+      return Shape{10, true, true, true};
     case static_cast<int>(Operation::kPiece):
     case static_cast<int>(Operation::kLastPiece):
       return Shape{4, true, false, false};
+    case static_cast<int>(Operation::kResult):
+      return Shape{4, false, true, false};
     case static_cast<int>(Operation::kNewContext):
       return Shape{5, true, true, false};
     case static_cast<int>(Operation::kStopContext):
@@ -37,6 +39,9 @@ std::optional<Shape> shape_of(std::int64_t operation) {
       return Shape{3, true, true, false};
     case static_cast<int>(Operation::kStats):
       return Shape{2, true, false, false};
+    case static_cast<int>(Operation::kFunctions):
+    case static_cast<int>(Operation::kMessagesTaken):
+      return Shape{2, false, false, false};
     default:
       return std::nullopt;
   }
@@ -48,6 +53,16 @@ bool read_number(TermReader& reader, Number& out) {
   if (!value || *value < 0) return false;
   if (static_cast<std::uint64_t>(*value) > std::numeric_limits<Number>::max()) return false;
   out = static_cast<Number>(*value);
+  return true;
+}
+
+/// The pid of the caller, or {Pid, Owner}: copied, never interpreted here.
+bool read_caller(TermReader& reader, Bytes& out) {
+  const TermKind kind = reader.peek();
+  if (kind != TermKind::kPid && kind != TermKind::kTuple) return false;
+  const auto bytes = reader.skip();
+  if (!bytes) return false;
+  out = *bytes;
   return true;
 }
 
@@ -87,6 +102,8 @@ std::variant<Message, Malformed> parse_message(Bytes frame) {
     if (!read_number(reader, message.env)) return refuse("env is not a non-negative integer");
     if (!read_number(reader, message.flags)) return refuse("flags is not a non-negative integer");
     if ((message.flags & ~kAllRequestFlags) != 0) return refuse("unknown flag");
+    if (!read_number(reader, message.chain)) return refuse("chain is not a non-negative integer");
+    if (!read_caller(reader, message.caller)) return refuse("caller is neither a pid nor a pair");
   } else {
     if (reader.peek() == TermKind::kReference && read_alias(reader, message.alias)) malformed.alias = message.alias;
     if (!shape) return refuse("unknown operation");
@@ -96,6 +113,9 @@ std::variant<Message, Malformed> parse_message(Bytes frame) {
     if (shape->context && !read_number(reader, message.context)) return refuse("context is not a positive integer");
     if (*operation == static_cast<int>(Operation::kDropEnv) && !read_number(reader, message.env)) {
       return refuse("env is not a non-negative integer");
+    }
+    if (*operation == static_cast<int>(Operation::kResult) && !read_number(reader, message.callback)) {
+      return refuse("callback is not a non-negative integer");
     }
     const bool piece =
         *operation == static_cast<int>(Operation::kPiece) || *operation == static_cast<int>(Operation::kLastPiece);

@@ -21,11 +21,14 @@ enum class Operation : std::uint8_t {
   kExec = 3,
   kPiece = 4,
   kLastPiece = 5,
+  kResult = 6,
   kNewContext = 10,
   kStopContext = 11,
   kDropEnv = 12,
   kInterrupt = 13,
   kStats = 14,
+  kFunctions = 15,
+  kMessagesTaken = 16,
 };
 
 /// First element of the header of a frame to Erlang.
@@ -40,6 +43,10 @@ enum class Notice : std::uint8_t {
   kMemoryLimit = 8,
   kAtoms = 9,
   kRefused = 10,
+  kCallback = 11,
+  kMessages = 12,
+  kAbandoned = 13,
+  kLargeMessage = 14,
 };
 
 enum RequestFlag : std::uint32_t {
@@ -60,7 +67,10 @@ struct Message {
   std::uint64_t timeout_ms = 0;
   std::uint64_t env = 0;
   std::uint32_t flags = 0;
-  std::size_t body = 0;  ///< position in the frame of the first term after the header fields
+  std::uint64_t chain = 0;     ///< the call chain that a request is nested in; 0: it begins one
+  Bytes caller;                ///< the ETF of the calling process's pid, or of {Pid, Owner} in a chain
+  std::uint64_t callback = 0;  ///< of a RESULT: the number of the callback that it answers
+  std::size_t body = 0;        ///< position in the frame of the first term after the header fields
 };
 
 /// Why a frame was refused, with the alias and slot when they could be read, so that the caller can be told.

@@ -36,6 +36,7 @@ Status read_entry(TermReader& reader, std::string_view key, PortConfig& config) 
   if (key == "paths") return store(read_texts(reader, key), config.paths);
   if (key == "imports") return store(read_texts(reader, key), config.imports);
   if (key == "preload") return store(read_texts(reader, key), config.preload);
+  if (key == "functions") return store(read_texts(reader, key), config.functions);
   if (key == "memory_limit") return store(read_count(reader, key), config.memory_limit);
   if (key == "hard_timeout_grace") return store(read_count(reader, key), config.hard_timeout_grace_ms);
   if (key == "max_value_bytes") return store(read_count(reader, key), config.max_value_bytes);

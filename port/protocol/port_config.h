@@ -21,6 +21,7 @@ struct PortConfig {
   std::vector<std::string> paths;
   std::vector<std::string> imports;
   std::vector<std::string> preload;
+  std::vector<std::string> functions;      ///< names of the registered Erlang functions; FUNCTIONS replaces them
   std::size_t memory_limit = 0;            ///< resident bytes, 0 for none
   std::int64_t hard_timeout_grace_ms = 0;  ///< 0 for never
   std::size_t max_value_bytes = 64 * 1024 * 1024;

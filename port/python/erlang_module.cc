@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "callback/python_functions.h"
+
 namespace erlang_python {
 namespace {
 
@@ -11,14 +13,7 @@ thread_local PyObject* thread_namespace = nullptr;  // borrowed: the running req
 // A larger write is cut, and other threads of the interpreter run in between.
 constexpr std::size_t kOutputChunkBytes = 64 * 1024;
 
-struct ModuleState {
-  OutputSink* output;
-  ContextId context;
-};
-
-ModuleState* state_of(PyObject* module) { return static_cast<ModuleState*>(PyModule_GetState(module)); }
-
-ContextId current_context(const ModuleState& state) { return thread_context != 0 ? thread_context : state.context; }
+ContextId current_context(const ErlangModule& state) { return thread_context != 0 ? thread_context : state.context; }
 
 PyObject* write_output(PyObject* module, PyObject* args) {
   int fd = 0;
@@ -29,16 +24,17 @@ PyObject* write_output(PyObject* module, PyObject* args) {
     PyErr_Format(PyExc_ValueError, "fd must be 1 or 2, not %d", fd);
     return nullptr;
   }
-  const ModuleState* state = state_of(module);
-  const ContextId context = current_context(*state);
+  const ErlangModule& state = erlang_module_state(module);
+  const ContextId context = current_context(state);
+  OutputSink* output = state.link != nullptr ? &state.link->output : nullptr;
   Bytes rest{static_cast<const std::uint8_t*>(bytes.buf), static_cast<std::size_t>(bytes.len)};
-  while (state->output != nullptr && rest.size() > kOutputChunkBytes) {
+  while (output != nullptr && rest.size() > kOutputChunkBytes) {
     Py_BEGIN_ALLOW_THREADS;
-    state->output->write(fd, context, rest.first(kOutputChunkBytes));
+    output->write(fd, context, rest.first(kOutputChunkBytes));
     Py_END_ALLOW_THREADS;
     rest = rest.subspan(kOutputChunkBytes);
   }
-  if (state->output != nullptr) state->output->write(fd, context, rest);
+  if (output != nullptr) output->write(fd, context, rest);
   PyBuffer_Release(&bytes);
   Py_RETURN_NONE;
 }
@@ -48,7 +44,7 @@ PyObject* current_namespace(PyObject*, PyObject*) {
 }
 
 PyObject* context_id(PyObject* module, PyObject*) {
-  return PyLong_FromUnsignedLong(current_context(*state_of(module)));
+  return PyLong_FromUnsignedLong(current_context(erlang_module_state(module)));
 }
 
 PyMethodDef methods[] = {
@@ -62,8 +58,12 @@ PyMethodDef methods[] = {
 };
 
 int exec_module(PyObject* module) {
-  *state_of(module) = ModuleState{nullptr, 0};
-  return 0;
+  erlang_module_state(module) = ErlangModule{};
+  return add_callback_functions(module) ? 0 : -1;
+}
+
+void free_module(void* module) {
+  if (void* state = PyModule_GetState(static_cast<PyObject*>(module))) delete static_cast<ErlangModule*>(state)->types;
 }
 
 PyModuleDef_Slot slots[] = {
@@ -79,12 +79,12 @@ PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     "_erlang",
     "What the package erlang needs of the port program.",
-    sizeof(ModuleState),
+    sizeof(ErlangModule),
     methods,
     slots,
     nullptr,
     nullptr,
-    nullptr,
+    free_module,
 };
 
 PyObject* init_module() { return PyModuleDef_Init(&definition); }
@@ -93,11 +93,23 @@ PyObject* init_module() { return PyModuleDef_Init(&definition); }
 
 void register_erlang_module() { PyImport_AppendInittab("_erlang", init_module); }
 
-bool bind_erlang_module(OutputSink& output, ContextId context) {
+ErlangModule& erlang_module_state(PyObject* module) { return *static_cast<ErlangModule*>(PyModule_GetState(module)); }
+
+bool bind_erlang_module(const ErlangLink& link, ContextId context) {
   auto module = PyRef::steal(PyImport_ImportModule("_erlang"));
   if (!module) return false;
-  *state_of(module.get()) = ModuleState{&output, context};
+  ErlangModule& state = erlang_module_state(module.get());
+  state.link = &link;
+  state.context = context;
   return true;
+}
+
+bool open_erlang_module() {
+  auto module = PyRef::steal(PyImport_ImportModule("_erlang"));
+  if (!module) return false;
+  ErlangModule& state = erlang_module_state(module.get());
+  if (state.types == nullptr) state.types = PythonTypes::load().release();
+  return state.types != nullptr;
 }
 
 void set_thread_context(ContextId context) { thread_context = context; }

@@ -107,7 +107,7 @@ Result<std::unique_ptr<Interpreter>> Interpreter::open(const Options& options) {
 Interpreter::Interpreter(const Options& options, PyThreadState* thread_state)
     : mode_(options.mode),
       config_(options.config),
-      output_(options.output),
+      link_(options.link),
       creation_mu_(options.creation_mu),
       thread_state_(thread_state),
       id_(PyInterpreterState_GetID(PyThreadState_GetInterpreter(thread_state))),
@@ -115,11 +115,11 @@ Interpreter::Interpreter(const Options& options, PyThreadState* thread_state)
 
 bool Interpreter::load_package() {
   if (!add_package_path(config_.package_path)) return false;
-  if (!bind_erlang_module(output_, 0)) return false;
+  if (!bind_erlang_module(link_, 0)) return false;
   startup_ = PyRef::steal(PyImport_ImportModule("erlang._startup"));
   if (!startup_) return false;
   types_ = PythonTypes::load();
-  return types_ != nullptr;
+  return types_ != nullptr && open_erlang_module();
 }
 
 bool prepare_interpreter(const PortConfig& config) {
@@ -139,7 +139,7 @@ bool Interpreter::clean() {
 
 void Interpreter::assign_to(ContextId context) {
   set_thread_context(context);
-  if (mode_ == Mode::kOwnGil && !bind_erlang_module(output_, context)) PyErr_Clear();
+  if (mode_ == Mode::kOwnGil && !bind_erlang_module(link_, context)) PyErr_Clear();
 }
 
 void Interpreter::discard() {

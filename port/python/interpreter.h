@@ -6,8 +6,8 @@
 #include "base/result.h"
 #include "etf/python_types.h"
 #include "protocol/port_config.h"
+#include "python/erlang_link.h"
 #include "python/py_ref.h"
-#include "runtime/output_sink.h"
 
 namespace erlang_python {
 
@@ -21,7 +21,7 @@ class Interpreter {
     Mode mode;
     ContextId context;  ///< for output of threads that Python starts itself
     const PortConfig& config;
-    OutputSink& output;
+    const ErlangLink& link;
     std::mutex& creation_mu;  ///< CPython races when two interpreters start or end at once: one at a time
   };
 
@@ -59,7 +59,7 @@ class Interpreter {
 
   const Mode mode_;
   const PortConfig& config_;
-  OutputSink& output_;
+  const ErlangLink& link_;
   std::mutex& creation_mu_;
   PyThreadState* thread_state_;
   std::int64_t id_;

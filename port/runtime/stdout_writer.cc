@@ -8,50 +8,119 @@
 #include <array>
 #include <cerrno>
 
+#include "base/clock.h"
 #include "runtime/leaving.h"
 
 namespace erlang_python {
 
-void StdoutWriter::send_reply(TermWriter& out, std::size_t payload_start, Bytes alias, std::uint32_t slot) {
-  const std::size_t payload_bytes = out.size() - payload_start;
-  if (payload_bytes <= kMaxPieceBytes) {
+void StdoutWriter::send_in_pieces(TermWriter& out, std::size_t payload_start, Bytes key) {
+  Bytes rest = out.bytes().subspan(payload_start);
+  if (rest.size() <= kMaxPieceBytes) {
     finish_frame(out);
     send(out.bytes());
     return;
   }
   TermWriter header;
-  Bytes rest = out.bytes().subspan(payload_start);
-  while (!rest.empty()) {
-    const Bytes piece = rest.first(std::min(rest.size(), kMaxPieceBytes));
-    rest = rest.subspan(piece.size());
-    if (rest.empty()) {
-      begin_reply(header, alias, slot);
-    } else {
-      begin_notice(header, Notice::kPiece, 1);
-      header.raw(alias);
-    }
+  while (rest.size() > kMaxPieceBytes) {
+    const Bytes piece = rest.first(kMaxPieceBytes);
+    rest = rest.subspan(kMaxPieceBytes);
+    begin_notice(header, Notice::kPiece, 1);
+    header.raw(key);
     write_be32(header.data(), header.size() - kLengthBytes + piece.size());
     send(header.bytes(), piece);
   }
+  write_be32(out.data(), payload_start - kLengthBytes + rest.size());
+  send(out.bytes().first(payload_start), rest);
 }
 
 void StdoutWriter::send(Bytes first, Bytes second) {
   bool ring = false;
   {
     const std::scoped_lock lock(mu_);
-    const bool was_empty = backlog_begin_ == backlog_.size();
-    const std::size_t taken = was_empty ? write_some(first, second) : 0;
-    const std::size_t total = first.size() + second.size();
-    if (taken == total) return;
-    for (Bytes part : {first, second}) {
-      const std::size_t gone =
-          part.data() == first.data() ? std::min(taken, first.size()) : taken - std::min(taken, first.size());
-      backlog_.insert(backlog_.end(), part.begin() + static_cast<std::ptrdiff_t>(gone), part.end());
-    }
-    backlog_bytes_.store(backlog_.size() - backlog_begin_, std::memory_order_relaxed);
-    ring = was_empty;
+    ring = put_messages();
+    ring = put(first, second) || ring;
   }
-  if (ring && bell_) bell_();
+  ring_if(ring);
+}
+
+bool StdoutWriter::put(Bytes first, Bytes second) {
+  const bool was_empty = backlog_begin_ == backlog_.size();
+  const std::size_t taken = was_empty ? write_some(first, second) : 0;
+  if (taken == first.size() + second.size()) return false;
+  for (Bytes part : {first, second}) {
+    const std::size_t gone =
+        part.data() == first.data() ? std::min(taken, first.size()) : taken - std::min(taken, first.size());
+    backlog_.insert(backlog_.end(), part.begin() + static_cast<std::ptrdiff_t>(gone), part.end());
+  }
+  backlog_bytes_.store(backlog_.size() - backlog_begin_, std::memory_order_relaxed);
+  return was_empty;
+}
+
+void StdoutWriter::send_message(Bytes etf) {
+  bool ring = false;
+  {
+    const std::scoped_lock lock(mu_);
+    if (etf.size() > kMaxPieceBytes) {
+      ring = put_messages();
+      ring = put_large_message(etf) || ring;
+    } else {
+      messages_.add(etf);
+      has_messages_.store(true, std::memory_order_seq_cst);
+      if (messages_.size() >= kMessageBatchBytes || now_ns() - messages_sent_ns_ > kNsPerMs) ring = put_messages();
+    }
+  }
+  ring_if(ring);
+}
+
+bool StdoutWriter::put_messages() {
+  if (messages_.empty()) return false;
+  const Bytes frame = messages_.finish();
+  messages_on_way_.fetch_add(static_cast<std::int64_t>(frame.size() - kLengthBytes), std::memory_order_relaxed);
+  const bool ring = put(frame, {});
+  messages_.clear();
+  messages_sent_ns_ = now_ns();
+  has_messages_.store(false, std::memory_order_seq_cst);
+  return ring;
+}
+
+bool StdoutWriter::put_large_message(Bytes etf) {
+  TermWriter key;
+  key.integer(-static_cast<std::int64_t>(++next_message_key_));  // callbacks have the positive ones
+  bool ring = false;
+  while (!etf.empty()) {
+    const Bytes piece = etf.first(std::min(etf.size(), kMaxPieceBytes));
+    etf = etf.subspan(piece.size());
+    TermWriter header;
+    begin_notice(header, etf.empty() ? Notice::kLargeMessage : Notice::kPiece, 1);
+    header.raw(key.bytes());
+    const std::size_t bytes = header.size() - kLengthBytes + piece.size();
+    write_be32(header.data(), bytes);
+    if (etf.empty()) messages_on_way_.fetch_add(static_cast<std::int64_t>(bytes), std::memory_order_relaxed);
+    ring = put(header.bytes(), piece) || ring;
+  }
+  return ring;
+}
+
+void StdoutWriter::flush_messages() {
+  bool ring = false;
+  {
+    const std::scoped_lock lock(mu_);
+    ring = put_messages();
+  }
+  ring_if(ring);
+}
+
+void StdoutWriter::wait_for_message_room() {
+  std::unique_lock lock(mu_);
+  room_.wait(lock, [this] { return has_message_room() && !congested(); });
+}
+
+void StdoutWriter::messages_taken(std::uint64_t bytes) {
+  {
+    const std::scoped_lock lock(mu_);
+    messages_on_way_.fetch_sub(static_cast<std::int64_t>(bytes), std::memory_order_relaxed);
+  }
+  room_.notify_all();
 }
 
 std::size_t StdoutWriter::write_some(Bytes first, Bytes second) {

@@ -10,6 +10,7 @@
 #include "base/unique_fd.h"
 #include "etf/term_writer.h"
 #include "protocol/messages.h"
+#include "runtime/message_batch.h"
 
 namespace erlang_python {
 
@@ -29,9 +30,23 @@ class StdoutWriter {
   /// Sends a finished frame, its length in front.
   void send(Bytes frame) { send(frame, {}); }
 
-  /// Sends a reply that begin_reply() began in `out` and a payload that was appended from `payload_start` on, in pieces
-  /// when it is large.
-  void send_reply(TermWriter& out, std::size_t payload_start, Bytes alias, std::uint32_t slot);
+  /// Sends a frame that was begun in `out` and a payload that was appended from `payload_start` on. When the payload is
+  /// large all but its end goes ahead in pieces, which Erlang joins by `key`, a term (the alias of a reply).
+  void send_in_pieces(TermWriter& out, std::size_t payload_start, Bytes key);
+
+  // --- Messages for Erlang processes. They leave in the order in which they were sent, and before any later frame.
+
+  /// `etf`: {Dest, Message} with its version byte. A message after a pause leaves at once; of many in a row some
+  /// hundreds go together.
+  void send_message(Bytes etf);
+  /// Messages wait to leave with others: somebody must flush_messages() within a moment.
+  bool has_messages() const { return has_messages_.load(std::memory_order_seq_cst); }
+  void flush_messages();
+  /// False when Erlang has yet to handle so many that the sender should wait_for_message_room(), without a GIL.
+  bool has_message_room() const { return messages_on_way_.load(std::memory_order_relaxed) < kMessageWindowBytes; }
+  void wait_for_message_room();
+  /// Erlang has handled frames of messages of this size.
+  void messages_taken(std::uint64_t bytes);
 
   /// True when so much waits for Erlang that a sender of large values should wait_for_room(), without a GIL.
   bool congested() const { return backlog_bytes_.load(std::memory_order_relaxed) > kHighWaterBytes; }
@@ -47,7 +62,18 @@ class StdoutWriter {
  private:
   static constexpr std::size_t kHighWaterBytes = 4 * kMaxPieceBytes;
 
+  // About 400 small messages; while they are handed on, replies wait.
+  static constexpr std::size_t kMessageBatchBytes = 16 * 1024;
+  static constexpr std::int64_t kMessageWindowBytes = 4 * kMaxPieceBytes;
+
   void send(Bytes first, Bytes second);
+  /// True: the backlog bell is to be rung, without the lock. Guarded by mu_.
+  [[nodiscard]] bool put(Bytes first, Bytes second);
+  [[nodiscard]] bool put_messages();
+  [[nodiscard]] bool put_large_message(Bytes etf);
+  void ring_if(bool wanted) const {
+    if (wanted && bell_) bell_();
+  }
   /// Number of bytes that the pipe took. Guarded by mu_.
   std::size_t write_some(Bytes first, Bytes second);
 
@@ -59,8 +85,13 @@ class StdoutWriter {
   std::vector<std::uint8_t> backlog_;
   std::size_t backlog_begin_ = 0;
   std::condition_variable room_;
+  MessageBatch messages_;
+  std::int64_t messages_sent_ns_ = 0;  ///< when the last messages left
+  std::uint64_t next_message_key_ = 0;
 
   std::atomic<std::size_t> backlog_bytes_ = 0;
+  std::atomic<bool> has_messages_ = false;
+  std::atomic<std::int64_t> messages_on_way_ = 0;
 };
 
 }  // namespace erlang_python

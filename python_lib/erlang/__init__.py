@@ -1,24 +1,47 @@
-"""Erlang from Python: the types that stand for Erlang's own, their errors, and encoders for classes of your own.
+"""Erlang from Python: its functions, processes and shared state, the types that stand for its own, and their errors.
 
-Importable inside the port program and outside of it, for instance in the unit tests of code that uses it.
+Every Erlang function that is registered by name (``py:register_function``) is an attribute: ``erlang.name(...)`` and
+``from erlang import name`` work, for registered names only.
+
+Importable inside the port program and outside of it, for instance in the unit tests of code that uses it; what needs
+Erlang raises RuntimeError there.
 """
 
 from __future__ import annotations
 
 from erlang._encoding import register_encoder
 from erlang._state import state_clear, state_decr, state_delete, state_get, state_incr, state_keys, state_set
-from erlang.errors import ConversionError, Error
+from erlang.errors import ConversionError, ErlangError, Error, ProcessError, UnknownFunction
 from erlang.types import Atom, Pid, Ref, Term
+
+try:
+    import _erlang
+    from _erlang import call, self, send
+except ImportError:  # outside of the port program
+    from erlang._outside import call, self, send
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from erlang._calls import async_call
 
 __all__ = [
     "Atom",
     "ConversionError",
+    "ErlangError",
     "Error",
     "Pid",
+    "ProcessError",
     "Ref",
     "Term",
+    "UnknownFunction",
+    "async_call",
     "atom",
+    "call",
     "register_encoder",
+    "self",
+    "send",
     "state_clear",
     "state_decr",
     "state_delete",
@@ -26,9 +49,50 @@ __all__ = [
     "state_incr",
     "state_keys",
     "state_set",
+    "whereis",
 ]
 
 
+_WHEREIS, _ADMIT_ATOM = 2, 3  # system functions, docs/protocol.md
+_admitted: set[str] = set()
+
+
 def atom(name: str) -> Atom:
-    """The atom called ``name``; the same as ``Atom(name)``."""
-    return Atom(name)
+    """The atom called ``name``, of which Erlang is asked whether it has room for it.
+
+    Raises ValueError for more than 255 characters, and when Python has made as many new atoms as a node allows it
+    (1 000). ``Atom(name)`` does not ask; a value with an atom that Erlang has no room for fails when it is returned.
+    """
+    made = Atom(name)
+    if name not in _admitted:
+        if not call(_ADMIT_ATOM, name):
+            raise ValueError(f"Erlang has no room for the new atom {name!r}: Python has made 1000 on this node; use a str")
+        _admitted.add(name)
+    return made
+
+
+def whereis(name: str) -> Pid | None:
+    """The process that is registered by this name on the node, or None."""
+    pid: Pid | None = call(_WHEREIS, name)
+    return pid
+
+
+def __getattr__(name: str) -> Any:
+    if name == "async_call":  # imports asyncio, which is slow
+        from erlang._calls import async_call
+
+        globals()[name] = async_call
+        return async_call
+    # Libraries look into modules: everything but a registered name must fail as in any other module.
+    if not name.startswith("__") and _is_registered(name):
+        from erlang._functions import Function
+
+        return Function(name)
+    raise AttributeError(f"module 'erlang' has no attribute {name!r}, and no Erlang function is registered by that name")
+
+
+def _is_registered(name: str) -> bool:
+    try:
+        return _erlang.is_registered(name)
+    except (NameError, RuntimeError):  # outside of the port program, or while the package is being loaded
+        return False

@@ -35,3 +35,38 @@ class ConversionError(Error):
             if what == "type":
                 return f"no Erlang term for objects of {text} (option strict; see erlang.register_encoder)"
         return str(reason)
+
+
+class ErlangError(RuntimeError, Error):
+    """What an Erlang function that was called from Python raised.
+
+    Attributes: ``function``, the name it was called by; ``error_class``, one of ``"error"``, ``"exit"`` and ``"throw"``
+    (also reachable as ``class``, through ``getattr``); ``reason``, the Erlang term as a Python value, None when Python
+    cannot hold it; ``text``, class and reason as Erlang prints them; ``stack``, Erlang's stack as text, a line per
+    function, innermost first.
+    """
+
+    def __init__(self, function: str | None, error_class: str, reason: object, text: str, stack: str) -> None:
+        super().__init__(function, error_class, reason, text, stack)
+        self.function = function
+        self.error_class = error_class
+        self.reason = reason
+        self.text = text
+        self.stack = stack
+        vars(self)["class"] = error_class
+
+    def __str__(self) -> str:
+        return self.text if self.function is None else f"{self.function}: {self.text}"
+
+
+class UnknownFunction(ErlangError, AttributeError):
+    """No Erlang function is registered by this name (``py:register_function``)."""
+
+    def __init__(self, function: str | None) -> None:
+        text = "no Erlang function is registered by that name (py:register_function/2)"
+        super().__init__(function, "error", "undef", text, "")
+        self.args = (function,)
+
+
+class ProcessError(Error):
+    """There is no such Erlang process."""

@@ -15,6 +15,19 @@ Request request(std::uint64_t number) {
   return made;
 }
 
+Request in_chain(std::uint64_t number, std::uint64_t chain) {
+  Request made = request(number);
+  made.message.chain = chain;
+  return made;
+}
+
+Request result(std::uint64_t callback) {
+  Request made;
+  made.message.operation = Operation::kResult;
+  made.message.callback = callback;
+  return made;
+}
+
 }  // namespace
 
 TEST_CASE("arrival order") {
@@ -33,6 +46,45 @@ TEST_CASE("requests taken out leave the order of the rest") {
   CHECK(removed.size() == 5);
   CHECK(mailbox.size() == 5);
   for (std::uint64_t i = 1; i < 10; i += 2) CHECK(mailbox.pop()->message.env == i);
+}
+
+TEST_CASE("requests of a call chain and results go before others") {
+  Mailbox mailbox;
+  CHECK_FALSE(mailbox.push(request(1)));
+  CHECK_FALSE(mailbox.push(in_chain(2, 7)));
+  CHECK_FALSE(mailbox.push(result(3)));
+  CHECK(mailbox.pop()->message.env == 2);
+  CHECK(mailbox.pop()->message.callback == 3);
+  CHECK(mailbox.pop()->message.env == 1);
+}
+
+TEST_CASE("who waits for a callback gets results and chains that are not newer than its own") {
+  Mailbox mailbox;
+  const Wanted wanted{true, 10};
+  CHECK_FALSE(mailbox.push(request(1)));
+  CHECK_FALSE(mailbox.push(in_chain(2, 11)));
+  CHECK_FALSE(mailbox.has(wanted));
+  CHECK_FALSE(mailbox.pop(wanted));
+  CHECK_FALSE(mailbox.push(in_chain(3, 10)));
+  CHECK_FALSE(mailbox.push(in_chain(4, 9)));
+  CHECK_FALSE(mailbox.push(result(5)));
+  CHECK(mailbox.has(wanted));
+  CHECK(mailbox.pop(wanted)->message.env == 3);
+  CHECK(mailbox.pop(wanted)->message.env == 4);
+  CHECK(mailbox.pop(wanted)->message.callback == 5);
+  CHECK_FALSE(mailbox.pop(wanted));
+  CHECK(mailbox.size() == 2);
+}
+
+TEST_CASE("an alarm ends the wait for a callback, also when it comes before") {
+  Mailbox mailbox;
+  mailbox.alarm();
+  mailbox.sleep(-1, {true, 1});
+  CHECK(mailbox.take_alarm());
+  CHECK_FALSE(mailbox.take_alarm());
+  std::thread other([&] { mailbox.alarm(); });
+  while (!mailbox.take_alarm()) mailbox.sleep(-1, {true, 1});
+  other.join();
 }
 
 TEST_CASE("no push is slept through") {

@@ -20,6 +20,14 @@ const std::vector<std::uint8_t> kAlias = [] {
   return bytes;
 }();
 
+// NEW_PID_EXT.
+const std::vector<std::uint8_t> kPid = [] {
+  std::vector<std::uint8_t> bytes = {88, 119, 13};
+  for (char c : std::string("nonode@nohost")) bytes.push_back(static_cast<std::uint8_t>(c));
+  bytes.insert(bytes.end(), {0, 0, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0});
+  return bytes;
+}();
+
 void request_header(TermWriter& out, Operation operation, std::size_t arity) {
   out.version();
   out.tuple_header(arity);
@@ -30,11 +38,13 @@ void request_header(TermWriter& out, Operation operation, std::size_t arity) {
   out.integer(30'000);
   out.integer(123'456'789'012);
   out.integer(5);
+  out.integer(std::int64_t{1} << 62);
+  out.raw(kPid);
 }
 
 TermWriter call_frame() {
   TermWriter out;
-  request_header(out, Operation::kCall, 11);
+  request_header(out, Operation::kCall, 13);
   out.atom("math");
   out.atom("sqrt");
   out.nil();
@@ -65,9 +75,31 @@ TEST_CASE("a request's header fields and the position of its body") {
   CHECK(message->timeout_ms == 30'000);
   CHECK(message->env == 123'456'789'012);
   CHECK(message->flags == (kTraceback | kBuffer));
+  CHECK(message->chain == std::uint64_t{1} << 62);
+  CHECK(same_bytes(message->caller, kPid));
   TermReader body(out.bytes());
   body.rewind(message->body);
   CHECK(body.read_name() == "math");
+}
+
+TEST_CASE("a result's context and callback, and the position of its outcome") {
+  TermWriter out;
+  out.version();
+  out.tuple_header(4);
+  out.integer(static_cast<int>(Operation::kResult));
+  out.integer(7);
+  out.integer(123'456'789'012);
+  out.atom("unregistered");
+  const auto parsed = parse_message(out.bytes());
+  const Message* message = as_message(parsed);
+  REQUIRE(message != nullptr);
+  CHECK(message->operation == Operation::kResult);
+  CHECK(message->context == 7);
+  CHECK(message->callback == 123'456'789'012);
+  CHECK(message->alias.empty());
+  TermReader body(out.bytes());
+  body.rewind(message->body);
+  CHECK(body.read_atom() == "unregistered");
 }
 
 TEST_CASE("a request cut off anywhere is refused or keeps its body out of reach") {
@@ -94,7 +126,7 @@ TEST_CASE("every single-byte corruption is survived") {
 TEST_CASE("a request with bad fields after the alias names its caller") {
   TermWriter out;
   out.version();
-  out.tuple_header(11);
+  out.tuple_header(13);
   out.integer(static_cast<int>(Operation::kCall));
   out.integer(7);
   out.raw(kAlias);

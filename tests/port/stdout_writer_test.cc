@@ -105,7 +105,7 @@ TEST_CASE("a reply of more than one piece") {
   std::vector<std::uint8_t> payload(2 * kMaxPieceBytes + 77);
   for (std::size_t i = 0; i < payload.size(); ++i) payload[i] = static_cast<std::uint8_t>(i / 1000);
   out.raw(payload);
-  std::thread sender([&] { writer.send_reply(out, payload_start, alias_term, 5); });
+  std::thread sender([&] { writer.send_in_pieces(out, payload_start, alias_term); });
   const auto frames = read_frames(read_fd, 3);
   sender.join();
   end = true;

@@ -1,0 +1,223 @@
+#include "callback/asking.h"
+
+#include "etf/decode.h"
+#include "python/fresh_stack.h"
+
+namespace erlang_python {
+namespace {
+
+// Room for the header of the frame, and for a list whose elements fit.
+constexpr std::size_t kHeaderBytes = 4096;
+
+/// The name of a registered function; null without an error for a system function, with one for what is neither.
+const char* function_name(PyObject* function, Py_ssize_t* size) {
+  if (PyUnicode_Check(function) != 0) return PyUnicode_AsUTF8AndSize(function, size);
+  if (PyLong_Check(function) == 0) {
+    PyErr_Format(PyExc_TypeError, "an Erlang function is named by a str, not by %s", Py_TYPE(function)->tp_name);
+  }
+  return nullptr;
+}
+
+void set_unknown(const PythonTypes& types, PyObject* function) {
+  auto error = PyRef::steal(PyObject_CallOneArg(types.unknown_function.get(), function));
+  if (error) PyErr_SetObject(types.unknown_function.get(), error.get());
+}
+
+/// False with a Python error set when there is no such function.
+bool check_function(const Asker& asker, PyObject* function) {
+  Py_ssize_t size = 0;
+  const char* name = function_name(function, &size);
+  if (name == nullptr && PyErr_Occurred() != nullptr) return false;
+  if (name != nullptr && !asker.link.callbacks.is_registered({name, static_cast<std::size_t>(size)})) {
+    set_unknown(asker.types, function);
+    return false;
+  }
+  return true;
+}
+
+bool write_call(const Asker& asker, std::uint64_t id, PyObject* function, PyObject* const* arguments, std::size_t count,
+                TermWriter& out, std::size_t& payload_start) {
+  Callbacks& callbacks = asker.link.callbacks;
+  RequestScope* scope = current_scope();
+  if (scope != nullptr && scope->chain == 0) scope->chain = callbacks.new_chain();
+  const bool caller = scope != nullptr && !scope->caller.empty();
+  begin_notice(out, Notice::kCallback, 6);
+  out.integer(scope != nullptr ? scope->context : asker.context);
+  out.integer(static_cast<std::int64_t>(id));
+  out.integer(static_cast<std::int64_t>(scope != nullptr ? scope->chain : callbacks.new_chain()));
+  out.integer(static_cast<std::int64_t>(scope != nullptr ? scope->env : 0));
+  if (caller) {
+    out.raw(scope->caller);
+  } else {
+    out.atom("none");
+  }
+  Py_ssize_t size = 0;
+  if (const char* name = function_name(function, &size)) {
+    out.binary(std::string_view(name, static_cast<std::size_t>(size)));
+  } else {
+    out.integer(PyLong_AsLongLong(function));
+  }
+  payload_start = out.size();
+  out.version();
+  out.list_header(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!encode_term(arguments[i], out, {}, asker.types, asker.link.atoms)) return false;
+  }
+  if (count > 0) out.nil();
+  if (!out.overflowed()) return true;
+  PyErr_Format(PyExc_ValueError, "the arguments of the Erlang function %R are larger than %zu bytes (max_frame_bytes)",
+               function, asker.link.max_value_bytes);
+  return false;
+}
+
+void send_call(const Asker& asker, std::uint64_t id, TermWriter& out, std::size_t payload_start) {
+  TermWriter key;
+  key.integer(static_cast<std::int64_t>(id));
+  asker.link.writer.send_in_pieces(out, payload_start, key.bytes());
+}
+
+/// {error, Class, Reason, Text, Stack}, the arity and the first element read already.
+void set_erlang_error(TermReader& body, const PythonTypes& types, PyObject* function) {
+  const auto error_class = body.read_atom();
+  const auto before_reason = body.position();
+  auto reason = decode_term(body, types);
+  if (!reason) {
+    // Python cannot hold it: the text says what it was.
+    PyErr_Clear();
+    body.rewind(before_reason);
+    static_cast<void>(body.skip());
+    reason = PyRef::borrow(Py_None);
+  }
+  auto text = decode_term(body, types);
+  auto stack = text ? decode_term(body, types) : PyRef();
+  if (!error_class || !stack) {
+    if (PyErr_Occurred() == nullptr) PyErr_SetString(PyExc_SystemError, "a malformed answer from Erlang");
+    return;
+  }
+  auto error = PyRef::steal(PyObject_CallFunction(types.erlang_error.get(), "Os#OOO", function, error_class->data(),
+                                                  static_cast<Py_ssize_t>(error_class->size()), reason.get(),
+                                                  text.get(), stack.get()));
+  if (error) PyErr_SetObject(types.erlang_error.get(), error.get());
+}
+
+/// A thread that Python started, while it waits for Erlang: requests that the callback makes run in it.
+class GuestWaiter final : public CallbackWaiter {
+ public:
+  explicit GuestWaiter(const Asker& asker) : asker_(asker) {}
+
+  std::uint64_t new_id(const RequestScope& scope) override {
+    return asker_.link.callbacks.begin_thread(scope.chain, asker_.context);
+  }
+  void drop_id(std::uint64_t id) override { asker_.link.callbacks.forget(id); }
+
+  std::optional<Answer> await_result(std::uint64_t id) override {
+    for (;;) {
+      std::optional<std::variant<Answer, Request>> next;
+      Py_BEGIN_ALLOW_THREADS;
+      next.emplace(asker_.link.callbacks.await(id));
+      Py_END_ALLOW_THREADS;
+      if (auto* answer = std::get_if<Answer>(&*next)) return std::move(*answer);
+      const auto& request = std::get<Request>(*next);
+      const FreshStack fresh;
+      RequestScope nested{request.message.context, request.message.env, request.message.chain, request.message.caller,
+                          this};
+      RequestScope* const before = current_scope();
+      set_current_scope(&nested);
+      asker_.link.guests.serve_guest(request);
+      set_current_scope(before);
+    }
+  }
+
+ private:
+  const Asker& asker_;
+};
+
+/// While it lives, the calling thread has a scope: of a chain of its own, for no Erlang process.
+class ScopeOfThread {
+ public:
+  ScopeOfThread(const Asker& asker, GuestWaiter& waiter)
+      : scope_{asker.context, 0, asker.link.callbacks.new_chain(), {}, &waiter} {
+    set_current_scope(&scope_);
+  }
+  ~ScopeOfThread() { set_current_scope(nullptr); }
+  ScopeOfThread(const ScopeOfThread&) = delete;
+  ScopeOfThread& operator=(const ScopeOfThread&) = delete;
+
+ private:
+  RequestScope scope_;
+};
+
+PyRef ask_in_scope(const Asker& asker, PyObject* function, PyObject* const* arguments, std::size_t count) {
+  RequestScope& scope = *current_scope();
+  if (scope.chain == 0) scope.chain = asker.link.callbacks.new_chain();
+  CallbackWaiter& waiter = *scope.waiter;
+  TermWriter out(asker.link.max_value_bytes + kHeaderBytes);
+  const std::uint64_t id = waiter.new_id(scope);
+  std::size_t payload_start = 0;
+  if (!write_call(asker, id, function, arguments, count, out, payload_start)) {
+    waiter.drop_id(id);
+    return {};
+  }
+  send_call(asker, id, out, payload_start);
+  const auto answer = waiter.await_result(id);
+  if (answer) return read_answer(*answer, asker.types, function);
+  abandon(asker.link, id);
+  return {};
+}
+
+}  // namespace
+
+PyRef ask(const Asker& asker, PyObject* function, PyObject* const* arguments, std::size_t count) {
+  if (!check_function(asker, function)) return {};
+  if (current_scope() != nullptr) return ask_in_scope(asker, function, arguments, count);
+  GuestWaiter waiter(asker);
+  const ScopeOfThread scope(asker, waiter);
+  return ask_in_scope(asker, function, arguments, count);
+}
+
+PyRef ask(const Asker& asker, SystemFunction function, PyObject* argument) {
+  auto number = PyRef::steal(PyLong_FromLong(static_cast<long>(function)));
+  if (!number) return {};
+  return ask(asker, number.get(), &argument, 1);
+}
+
+std::uint64_t ask_later(const Asker& asker, PyObject* function, PyObject* const* arguments, std::size_t count,
+                        std::shared_ptr<Inbox> inbox) {
+  Callbacks& callbacks = asker.link.callbacks;
+  TermWriter out(asker.link.max_value_bytes + kHeaderBytes);
+  if (!check_function(asker, function)) return 0;
+  const std::uint64_t id = callbacks.begin_in(std::move(inbox));
+  std::size_t payload_start = 0;
+  if (!write_call(asker, id, function, arguments, count, out, payload_start)) {
+    callbacks.forget(id);
+    return 0;
+  }
+  send_call(asker, id, out, payload_start);
+  return id;
+}
+
+PyRef read_answer(const Answer& answer, const PythonTypes& types, PyObject* function) {
+  TermReader body(answer.frame.bytes());
+  body.rewind(answer.body);
+  const auto arity = body.read_tuple_header();
+  const auto kind = body.read_atom();
+  if (arity == std::size_t{2} && kind == "ok") return decode_term(body, types);
+  if (arity == std::size_t{5} && kind == "error") {
+    set_erlang_error(body, types, function);
+  } else if (!arity && kind == "unregistered") {
+    set_unknown(types, function);
+  } else {
+    PyErr_SetString(PyExc_SystemError, "a malformed answer from Erlang");
+  }
+  return {};
+}
+
+void abandon(const ErlangLink& link, std::uint64_t id) {
+  TermWriter out;
+  begin_notice(out, Notice::kAbandoned, 1);
+  out.integer(static_cast<std::int64_t>(id));
+  finish_frame(out);
+  link.writer.send(out.bytes());
+}
+
+}  // namespace erlang_python

@@ -1,0 +1,36 @@
+#pragma once
+
+#include "callback/request_scope.h"
+#include "etf/python_types.h"
+#include "python/erlang_link.h"
+#include "python/py_ref.h"
+
+namespace erlang_python {
+
+/// Functions of Erlang that are always there, by number (docs/protocol.md, "System functions").
+enum class SystemFunction : std::uint8_t { kIsAlive = 1, kWhereis = 2, kAdmitAtom = 3 };
+
+/// How Python code of one interpreter asks Erlang. Any thread, attached.
+struct Asker {
+  const ErlangLink& link;
+  const PythonTypes& types;
+  ContextId context;  ///< counted to when the thread runs no request; 0 for none
+};
+
+/// Calls a function, a str that names a registered one or the int of a system function, and waits for its value. Null
+/// with a Python error set: erlang.ErlangError, erlang.UnknownFunction, what encoding an argument or decoding the value
+/// raised, KeyboardInterrupt when the request was interrupted.
+PyRef ask(const Asker& asker, PyObject* function, PyObject* const* arguments, std::size_t count);
+PyRef ask(const Asker& asker, SystemFunction function, PyObject* argument);
+
+/// Sends the call and returns its number; the answer goes to `inbox`. 0 with a Python error set.
+std::uint64_t ask_later(const Asker& asker, PyObject* function, PyObject* const* arguments, std::size_t count,
+                        std::shared_ptr<Inbox> inbox);
+
+/// The value of an answer, or null with a Python error set, as ask() does it.
+PyRef read_answer(const Answer& answer, const PythonTypes& types, PyObject* function);
+
+/// Tells Erlang that nobody waits for a callback any more.
+void abandon(const ErlangLink& link, std::uint64_t id);
+
+}  // namespace erlang_python

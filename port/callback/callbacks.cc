@@ -1,0 +1,128 @@
+#include "callback/callbacks.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/clock.h"
+
+namespace erlang_python {
+namespace {
+
+thread_local RequestScope* thread_scope = nullptr;
+
+// The clock counts the same for all port processes of a machine; the lower bits tell those apart that begin a chain in
+// the same instant.
+constexpr std::uint64_t kProcessBits = 12;
+
+}  // namespace
+
+RequestScope* current_scope() { return thread_scope; }
+
+void set_current_scope(RequestScope* scope) { thread_scope = scope; }
+
+void Callbacks::set_functions(std::vector<std::string> names) {
+  const std::scoped_lock lock(functions_mu_);
+  functions_.clear();
+  for (std::string& name : names) functions_.insert(std::move(name));
+}
+
+bool Callbacks::is_registered(std::string_view name) const {
+  const std::scoped_lock lock(functions_mu_);
+  return functions_.find(name) != functions_.end();
+}
+
+std::vector<std::string> Callbacks::functions() const {
+  const std::scoped_lock lock(functions_mu_);
+  return {functions_.begin(), functions_.end()};
+}
+
+std::uint64_t Callbacks::new_chain() {
+  const auto process = static_cast<std::uint64_t>(getpid()) & ((1U << kProcessBits) - 1);
+  const std::uint64_t now = (static_cast<std::uint64_t>(now_ns()) >> kProcessBits << kProcessBits) | process;
+  std::uint64_t last = last_chain_.load(std::memory_order_relaxed);
+  for (;;) {
+    const std::uint64_t next = std::max(now, last + (std::uint64_t{1} << kProcessBits));
+    if (last_chain_.compare_exchange_weak(last, next, std::memory_order_relaxed)) return next;
+  }
+}
+
+std::uint64_t Callbacks::add(Waiter waiter) {
+  const std::uint64_t id = next_id_.fetch_add(2, std::memory_order_relaxed);
+  const std::scoped_lock lock(waiting_mu_);
+  waiting_.emplace(id, std::move(waiter));
+  return id;
+}
+
+std::uint64_t Callbacks::begin_thread(std::uint64_t chain, ContextId context) {
+  auto thread = std::make_unique<Thread>();
+  thread->chain = chain;
+  thread->context = context;
+  {
+    const std::scoped_lock lock(waiting_mu_);
+    threads_[chain].push_back(thread.get());
+  }
+  return add(std::move(thread));
+}
+
+std::uint64_t Callbacks::begin_in(std::shared_ptr<Inbox> inbox) { return add(std::move(inbox)); }
+
+std::variant<Answer, Request> Callbacks::await(std::uint64_t id) {
+  std::unique_lock lock(waiting_mu_);
+  Thread& thread = *std::get<std::unique_ptr<Thread>>(waiting_.at(id));
+  thread.bell.wait(lock, [&thread] { return thread.answer.has_value() || !thread.nested.empty(); });
+  if (!thread.nested.empty()) {
+    Request next = std::move(thread.nested.front());
+    thread.nested.pop_front();
+    return next;
+  }
+  Answer answer = std::move(*thread.answer);
+  erase_thread(thread);
+  waiting_.erase(id);
+  return answer;
+}
+
+void Callbacks::erase_thread(const Thread& thread) {
+  const auto found = threads_.find(thread.chain);
+  std::erase(found->second, &thread);
+  if (found->second.empty()) threads_.erase(found);
+}
+
+bool Callbacks::forget(std::uint64_t id) {
+  const std::scoped_lock lock(waiting_mu_);
+  const auto found = waiting_.find(id);
+  if (found == waiting_.end()) return false;
+  if (const auto* thread = std::get_if<std::unique_ptr<Thread>>(&found->second)) erase_thread(**thread);
+  waiting_.erase(found);
+  return true;
+}
+
+bool Callbacks::offer(Request& request, bool in_main_interpreter) {
+  const std::scoped_lock lock(waiting_mu_);
+  const auto found = threads_.find(request.message.chain);
+  if (found == threads_.end()) return false;
+  Thread& thread = *found->second.back();
+  if (thread.context != (in_main_interpreter ? 0 : request.message.context) || thread.answer) return false;
+  thread.nested.push_back(std::move(request));
+  thread.bell.notify_one();
+  return true;
+}
+
+void Callbacks::deliver(std::uint64_t id, Answer answer) {
+  std::shared_ptr<Inbox> inbox;
+  {
+    const std::scoped_lock lock(waiting_mu_);
+    const auto found = waiting_.find(id);
+    if (found == waiting_.end()) return;
+    if (auto* thread = std::get_if<std::unique_ptr<Thread>>(&found->second)) {
+      (*thread)->answer = std::move(answer);
+      (*thread)->bell.notify_one();
+      return;
+    }
+    inbox = std::get<std::shared_ptr<Inbox>>(std::move(found->second));
+    waiting_.erase(found);
+  }
+  inbox->put(id, std::move(answer));
+}
+
+}  // namespace erlang_python

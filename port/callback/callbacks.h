@@ -1,0 +1,101 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <variant>
+#include <vector>
+
+#include "base/result.h"
+#include "callback/inbox.h"
+#include "callback/request_scope.h"
+#include "context/request.h"
+
+namespace erlang_python {
+
+/// The callbacks of the port process that are out, the names that Erlang has registered, and numbers for both kinds of
+/// callback and for call chains. Any thread; never waits with a GIL.
+class Callbacks {
+ public:
+  explicit Callbacks(std::vector<std::string> functions) { set_functions(std::move(functions)); }
+  Callbacks(const Callbacks&) = delete;
+  Callbacks& operator=(const Callbacks&) = delete;
+
+  // --- Names.
+
+  void set_functions(std::vector<std::string> names);
+  bool is_registered(std::string_view name) const;
+  std::vector<std::string> functions() const;
+
+  // --- Numbers.
+
+  /// Of a callback whose RESULT goes to the mailbox of the context that waits for it.
+  std::uint64_t new_context_id() { return next_id_.fetch_add(2, std::memory_order_relaxed) | 1; }
+  static bool is_context_id(std::uint64_t id) { return (id & 1) != 0; }
+  /// Of a call chain: larger than those of all chains that began before it on this machine.
+  std::uint64_t new_chain();
+
+  // --- Threads that have no context of their own.
+
+  /// A callback that the calling thread will await(), in this chain. Before its frame is sent. `context`: of the owngil
+  /// interpreter that the thread belongs to, 0 for the main interpreter.
+  std::uint64_t begin_thread(std::uint64_t chain, ContextId context);
+  /// Detached. The answer, or a request of the chain that the thread is to run before it waits on.
+  std::variant<Answer, Request> await(std::uint64_t id);
+
+  // --- Coroutines.
+
+  std::uint64_t begin_in(std::shared_ptr<Inbox> inbox);
+
+  /// Nobody waits any more. False: the answer has been delivered.
+  bool forget(std::uint64_t id);
+
+  // --- Whoever reads stdin.
+
+  /// A nested request for `context`: given to the thread that began its chain if that waits, and belongs to the same
+  /// interpreter; the context itself may be waiting for that thread. False: it is the context's, `request` is
+  /// untouched.
+  bool offer(Request& request, bool in_main_interpreter);
+
+  /// A RESULT whose number is not a context's. One that nobody waits for is dropped.
+  void deliver(std::uint64_t id, Answer answer);
+
+ private:
+  struct Thread {
+    std::condition_variable bell;
+    std::uint64_t chain;
+    ContextId context;
+    std::optional<Answer> answer;
+    std::deque<Request> nested;
+  };
+  using Waiter = std::variant<std::unique_ptr<Thread>, std::shared_ptr<Inbox>>;
+
+  std::uint64_t add(Waiter waiter);
+  void erase_thread(const Thread& thread);  // With waiting_mu_ held.
+
+  std::atomic<std::uint64_t> next_id_ = 2;
+  std::atomic<std::uint64_t> last_chain_ = 0;
+
+  std::mutex waiting_mu_;
+  // Guarded by waiting_mu_.
+  std::unordered_map<std::uint64_t, Waiter> waiting_;
+  std::unordered_map<std::uint64_t, std::vector<Thread*>> threads_;  ///< by chain, the innermost last
+
+  mutable std::mutex functions_mu_;
+  // Guarded by functions_mu_.
+  struct TextHash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
+  std::unordered_set<std::string, TextHash, std::equal_to<>> functions_;
+};
+
+}  // namespace erlang_python

@@ -1,0 +1,43 @@
+#include "callback/destinations.h"
+
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "base/clock.h"
+
+namespace erlang_python {
+namespace {
+
+constexpr std::int64_t kTrustNs = 10 * kNsPerMs;
+constexpr std::size_t kMaxDestinations = 1000;
+
+struct Checked {
+  std::uint64_t request;
+  std::int64_t ns;
+};
+struct TextHash {
+  using is_transparent = void;
+  std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+};
+
+thread_local std::uint64_t request_number = 0;
+thread_local std::unordered_map<std::string, Checked, TextHash, std::equal_to<>> destinations;
+
+std::string_view text_of(Bytes etf) { return {reinterpret_cast<const char*>(etf.data()), etf.size()}; }
+
+}  // namespace
+
+bool destination_checked(Bytes etf, std::int64_t now_ns) {
+  const auto found = destinations.find(text_of(etf));
+  return found != destinations.end() && found->second.request == request_number && now_ns - found->second.ns < kTrustNs;
+}
+
+void remember_destination(Bytes etf, std::int64_t now_ns) {
+  if (destinations.size() >= kMaxDestinations) destinations.clear();
+  destinations.insert_or_assign(std::string(text_of(etf)), Checked{request_number, now_ns});
+}
+
+void forget_checked_destinations() { ++request_number; }
+
+}  // namespace erlang_python

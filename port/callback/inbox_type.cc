@@ -1,0 +1,120 @@
+#include "callback/inbox_type.h"
+
+#include <new>
+
+#include "python/erlang_module.h"
+
+namespace erlang_python {
+namespace {
+
+struct InboxObject {
+  PyObject_HEAD std::shared_ptr<Inbox> inbox;
+};
+
+InboxObject* inbox_of(PyObject* self) { return reinterpret_cast<InboxObject*>(self); }
+
+std::optional<Asker> asker_of_type(PyTypeObject* type) {
+  PyObject* module = PyType_GetModule(type);
+  if (module == nullptr) return std::nullopt;
+  return asker_of(module);
+}
+
+PyObject* make(PyTypeObject* type, PyObject*, PyObject*) {
+  PyObject* self = type->tp_alloc(type, 0);
+  if (self == nullptr) return nullptr;
+  new (&inbox_of(self)->inbox) std::shared_ptr<Inbox>(std::make_shared<Inbox>());
+  if (inbox_of(self)->inbox->fd() >= 0) return self;
+  Py_DECREF(self);
+  return PyErr_SetFromErrno(PyExc_OSError);
+}
+
+void destroy(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  inbox_of(self)->inbox.~shared_ptr();
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyObject* fileno(PyObject* self, PyObject*) { return PyLong_FromLong(inbox_of(self)->inbox->fd()); }
+
+PyObject* call(PyObject* self, PyTypeObject* type, PyObject* const* args, std::size_t count, PyObject*) {
+  if (count < 1) {
+    PyErr_SetString(PyExc_TypeError, "call() takes the name of an Erlang function, and its arguments");
+    return nullptr;
+  }
+  const auto asker = asker_of_type(type);
+  if (!asker) return nullptr;
+  const std::uint64_t id = ask_later(*asker, args[0], args + 1, count - 1, inbox_of(self)->inbox);
+  return id == 0 ? nullptr : PyLong_FromUnsignedLongLong(id);
+}
+
+/// The value of an answer, or the exception that it stands for, with a flag that says which; null with an error set
+/// when not even that can be had.
+PyRef outcome(const Asker& asker, std::uint64_t id, const Answer& answer) {
+  auto name = PyRef::borrow(Py_None);
+  auto value = read_answer(answer, asker.types, name.get());
+  const bool ok = static_cast<bool>(value);
+  if (!ok) value = PyRef::steal(PyErr_GetRaisedException());
+  return PyRef::steal(Py_BuildValue("KOO", static_cast<unsigned long long>(id), ok ? Py_True : Py_False, value.get()));
+}
+
+PyObject* take(PyObject* self, PyTypeObject* type, PyObject* const*, std::size_t, PyObject*) {
+  const auto asker = asker_of_type(type);
+  auto answers = PyRef::steal(PyList_New(0));
+  if (!asker || !answers) return nullptr;
+  for (const auto& [id, answer] : inbox_of(self)->inbox->take()) {
+    auto entry = outcome(*asker, id, answer);
+    if (!entry || PyList_Append(answers.get(), entry.get()) != 0) return nullptr;
+  }
+  return answers.release();
+}
+
+PyObject* forget(PyObject*, PyTypeObject* type, PyObject* const* args, std::size_t count, PyObject*) {
+  const auto asker = asker_of_type(type);
+  if (!asker) return nullptr;
+  const unsigned long long id = count == 1 ? PyLong_AsUnsignedLongLong(args[0]) : 0;
+  if (PyErr_Occurred() != nullptr) return nullptr;
+  if (asker->link.callbacks.forget(id)) abandon(asker->link, id);
+  Py_RETURN_NONE;
+}
+
+PyCFunction method(PyCMethod function) { return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)); }
+
+PyMethodDef methods[] = {
+    {"fileno", fileno, METH_NOARGS, "fileno() -> int\n\nReadable while take() has something to give."},
+    {"call", method(call), METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "call(name: str, *args: object) -> int\n\nCall an Erlang function without waiting; the number of the call."},
+    {"take", method(take), METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "take() -> list[tuple[int, bool, object]]\n\nThe answers that have come: number of the call, True and the value, "
+     "or "
+     "False and the exception."},
+    {"forget", method(forget), METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
+     "forget(call: int) -> None\n\nNobody waits for this call any more: its Erlang process is ended."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyType_Slot slots[] = {
+    {Py_tp_doc, const_cast<char*>("Inbox()\n\nAnswers to calls of Erlang functions that an event loop waits for.")},
+    {Py_tp_new, reinterpret_cast<void*>(make)},
+    {Py_tp_dealloc, reinterpret_cast<void*>(destroy)},
+    {Py_tp_methods, methods},
+    {0, nullptr},
+};
+
+PyType_Spec spec = {"_erlang.Inbox", sizeof(InboxObject), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE, slots};
+
+}  // namespace
+
+bool add_inbox_type(PyObject* module) {
+  auto type = PyRef::steal(PyType_FromModuleAndSpec(module, &spec, nullptr));
+  return type && PyModule_AddObjectRef(module, "Inbox", type.get()) == 0;
+}
+
+std::optional<Asker> asker_of(PyObject* module) {
+  const ErlangModule& state = erlang_module_state(module);
+  if (state.link != nullptr && state.types != nullptr) return Asker{*state.link, *state.types, state.context};
+  PyErr_SetString(PyExc_RuntimeError, "Erlang cannot be called while the package erlang is being loaded");
+  return std::nullopt;
+}
+
+}  // namespace erlang_python

@@ -1,0 +1,147 @@
+#include "callback/python_functions.h"
+
+#include "base/clock.h"
+#include "callback/asking.h"
+#include "callback/destinations.h"
+#include "callback/inbox_type.h"
+#include "etf/decode.h"
+#include "python/erlang_module.h"
+
+namespace erlang_python {
+namespace {
+
+PyObject* call(PyObject* module, PyObject* const* args, Py_ssize_t count, PyObject* keywords) {
+  if (keywords != nullptr && PyTuple_GET_SIZE(keywords) > 0) {
+    PyErr_SetString(PyExc_TypeError, "Erlang functions take no keyword arguments");
+    return nullptr;
+  }
+  if (count < 1) {
+    PyErr_SetString(PyExc_TypeError, "call() takes the name of an Erlang function, and its arguments");
+    return nullptr;
+  }
+  const auto asker = asker_of(module);
+  if (!asker) return nullptr;
+  return ask(*asker, args[0], args + 1, static_cast<std::size_t>(count - 1)).release();
+}
+
+/// False with a TypeError set for what no message can be sent to.
+bool check_destination(PyObject* destination, const PythonTypes& types) {
+  if (reinterpret_cast<PyObject*>(Py_TYPE(destination)) == types.pid.get() || PyUnicode_Check(destination) != 0 ||
+      (PyTuple_CheckExact(destination) != 0 && PyTuple_GET_SIZE(destination) == 2)) {
+    return true;
+  }
+  PyErr_Format(
+      PyExc_TypeError,
+      "a message is sent to a Pid, to the name of a registered process, or to a pair of name and node, not to %R",
+      destination);
+  return false;
+}
+
+/// False with ProcessError set when there is no such process.
+bool check_alive(const Asker& asker, PyObject* destination) {
+  auto alive = ask(asker, SystemFunction::kIsAlive, destination);
+  if (!alive) return false;
+  if (alive.get() == Py_True) return true;
+  PyErr_Format(asker.types.process_error.get(), "no process %R", destination);
+  return false;
+}
+
+void wait_for_room(const ErlangLink& link) {
+  Py_BEGIN_ALLOW_THREADS;
+  link.writer.flush_messages();
+  link.writer.wait_for_message_room();
+  Py_END_ALLOW_THREADS;
+}
+
+PyObject* send(PyObject* module, PyObject* const* args, Py_ssize_t count) {
+  if (count != 2) {
+    PyErr_SetString(PyExc_TypeError, "send() takes a destination and a message");
+    return nullptr;
+  }
+  const auto asker = asker_of(module);
+  if (!asker || !check_destination(args[0], asker->types)) return nullptr;
+  const ErlangLink& link = asker->link;
+  TermWriter out(link.max_value_bytes);
+  out.version();
+  out.tuple_header(2);
+  const std::size_t start = out.size();
+  if (!encode_term(args[0], out, {}, asker->types, link.atoms)) return nullptr;
+  const std::size_t end = out.size();
+  if (!encode_term(args[1], out, {}, asker->types, link.atoms)) return nullptr;
+  if (out.overflowed()) {
+    return PyErr_Format(PyExc_ValueError, "a message of %zu bytes is larger than %zu (max_frame_bytes)",
+                        out.wanted_bytes(), link.max_value_bytes);
+  }
+  const Bytes destination = out.bytes().subspan(start, end - start);
+  const std::int64_t now = now_ns();
+  if (!destination_checked(destination, now)) {
+    if (!check_alive(*asker, args[0])) return nullptr;
+    remember_destination(destination, now);
+  }
+  link.writer.send_message(out.bytes());
+  if (link.writer.has_messages()) link.ticker.ensure_armed();
+  if (!link.writer.has_message_room() || link.writer.congested()) wait_for_room(link);
+  Py_RETURN_NONE;
+}
+
+PyObject* self(PyObject* module, PyObject*) {
+  const auto asker = asker_of(module);
+  if (!asker) return nullptr;
+  const RequestScope* scope = current_scope();
+  if (scope == nullptr || scope->caller.empty()) Py_RETURN_NONE;
+  TermReader caller(scope->caller);
+  static_cast<void>(caller.read_tuple_header());  // in a chain: {Pid, Owner}
+  return decode_term(caller, asker->types).release();
+}
+
+PyObject* is_registered(PyObject* module, PyObject* name) {
+  const auto asker = asker_of(module);
+  if (!asker) return nullptr;
+  Py_ssize_t size = 0;
+  const char* text = PyUnicode_AsUTF8AndSize(name, &size);
+  if (text == nullptr) return nullptr;
+  return PyBool_FromLong(asker->link.callbacks.is_registered({text, static_cast<std::size_t>(size)}) ? 1 : 0);
+}
+
+PyObject* functions(PyObject* module, PyObject*) {
+  const auto asker = asker_of(module);
+  if (!asker) return nullptr;
+  auto names = PyRef::steal(PyList_New(0));
+  if (!names) return nullptr;
+  for (const std::string& name : asker->link.callbacks.functions()) {
+    auto text = PyRef::steal(PyUnicode_FromStringAndSize(name.data(), static_cast<Py_ssize_t>(name.size())));
+    if (!text || PyList_Append(names.get(), text.get()) != 0) return nullptr;
+  }
+  return names.release();
+}
+
+PyMethodDef methods[] = {
+    {"call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(call)), METH_FASTCALL | METH_KEYWORDS,
+     "call(name: str, *args: object) -> object\n\nCall the Erlang function that is registered as `name` and wait for "
+     "its "
+     "value.\n\nRaises ErlangError with what the function raised, UnknownFunction (an AttributeError) when nothing is "
+     "registered by that name, and what converting an argument or the value raises. Any thread may call."},
+    {"send", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(send)), METH_FASTCALL,
+     "send(destination: Pid | str | tuple[str, str], message: object) -> None\n\nSend a message to an Erlang process: "
+     "a "
+     "Pid, the name of a registered process, or a pair of name and node. Does not wait for it to arrive; the messages "
+     "of "
+     "a thread arrive in order.\n\nRaises ProcessError when there was no such process on this node at the first "
+     "message "
+     "of the request, or some milliseconds ago; TypeError for what is no destination."},
+    {"self", self, METH_NOARGS,
+     "self() -> Pid | None\n\nThe Erlang process that waits for the running request; None in threads that Python "
+     "started, and in preload code."},
+    {"is_registered", is_registered, METH_O,
+     "is_registered(name: str) -> bool\n\nWhether Erlang has registered a function."},
+    {"functions", functions, METH_NOARGS, "functions() -> list[str]\n\nThe names that Erlang has registered."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+}  // namespace
+
+bool add_callback_functions(PyObject* module) {
+  return PyModule_AddFunctions(module, methods) == 0 && add_inbox_type(module);
+}
+
+}  // namespace erlang_python

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "protocol/frame.h"
+#include "protocol/messages.h"
+
+namespace erlang_python {
+
+/// Erlang's answer to a callback: a RESULT frame, and where in it the outcome begins.
+struct Answer {
+  Frame frame;
+  std::size_t body = 0;
+};
+
+struct RequestScope;
+
+/// A thread that runs requests, while one of them waits for Erlang.
+class CallbackWaiter {
+ public:
+  virtual ~CallbackWaiter() = default;
+  /// The number of a callback that is about to be sent, and will be awaited unless it is dropped.
+  virtual std::uint64_t new_id(const RequestScope& scope) = 0;
+  virtual void drop_id(std::uint64_t id) = 0;
+  /// Attached before and after, not in between. Waits for the RESULT of callback `id`, whose frame has been sent, and
+  /// serves nested requests meanwhile. nullopt with KeyboardInterrupt set: the request was interrupted.
+  virtual std::optional<Answer> await_result(std::uint64_t id) = 0;
+};
+
+/// What a callback tells Erlang about the request that makes it. Lives on the thread that runs the request.
+struct RequestScope {
+  ContextId context = 0;
+  std::uint64_t env = 0;
+  std::uint64_t chain = 0;  ///< 0 until the first callback of a request that is not nested itself
+  Bytes caller;             ///< as in the request; empty when there is no calling process (a preload)
+  CallbackWaiter* waiter = nullptr;
+};
+
+/// The scope of the innermost request that the calling thread runs; null in threads that Python started.
+RequestScope* current_scope();
+void set_current_scope(RequestScope* scope);
+
+}  // namespace erlang_python

@@ -1,0 +1,91 @@
+// The part of Context that waits for a callback, and serves what the callback asks for meanwhile. See docs/design.md,
+// "Callbacks".
+
+#include <algorithm>
+
+#include "context/context.h"
+#include "python/fresh_stack.h"
+
+namespace erlang_python {
+
+std::optional<Answer> Context::await_result(std::uint64_t id) {
+  if (raise_if_pending()) return std::nullopt;
+  Level& level = *levels_[depth_ - 1];
+  level.awaited = id;
+  level.early_answer.reset();
+  const std::size_t below = depth_ - 1;
+  level.newest_chain = std::max(level.scope.chain, below == 0 ? 0 : levels_[below - 1]->newest_chain);
+  const Wanted wanted{true, level.newest_chain};
+  bool interrupted = false;
+  interpreter_->detach();
+  services_.census.leave();
+  while (!level.early_answer) {
+    if (interrupted_while_waiting()) {
+      interrupted = true;
+      break;
+    }
+    auto request = mailbox_.pop(wanted);
+    if (!request) {
+      await_mail(wanted);
+    } else if (request->message.operation == Operation::kResult) {
+      take_result(std::move(*request));
+    } else {
+      services_.census.enter();
+      interpreter_->attach();
+      {
+        const FreshStack fresh;
+        execute(*request);
+      }
+      interpreter_->detach();
+      services_.census.leave();
+      if (services_.writer.congested()) services_.writer.wait_for_room();
+    }
+  }
+  services_.census.enter();
+  interpreter_->attach();
+  level.awaited = 0;
+  if (!interrupted) return std::exchange(level.early_answer, std::nullopt);
+  PyThreadState_SetAsyncExc(thread_ident_, nullptr);
+  PyErr_SetNone(PyExc_KeyboardInterrupt);
+  return std::nullopt;
+}
+
+/// Kept for the level that waits for it, which need not be the topmost: requests of an older chain may run above.
+void Context::take_result(Request result) {
+  for (std::size_t i = 0; i < depth_; ++i) {
+    Level& level = *levels_[i];
+    if (level.awaited != result.message.callback) continue;
+    level.early_answer = Answer{std::move(result.frame), result.message.body};
+    return;
+  }
+}
+
+/// Detached. True when the waiting level is to end now.
+bool Context::interrupted_while_waiting() {
+  const bool alarmed = mailbox_.take_alarm();
+  {
+    const std::scoped_lock lock(current_mu_);
+    Level& level = *levels_[depth_ - 1];
+    if (level.wanted) {
+      level.wanted = false;
+      level.delivered = true;
+      return true;
+    }
+  }
+  if (!alarmed) return false;
+  // The interrupter may have been faster, and set the exception in this thread.
+  interpreter_->attach();
+  const bool pending = PyThreadState_Get()->async_exc != nullptr;
+  interpreter_->detach();
+  return pending;
+}
+
+/// Attached. An exception that was set while Python called us is raised here instead of after the wait.
+bool Context::raise_if_pending() {
+  if (PyThreadState_Get()->async_exc == nullptr) return false;
+  PyThreadState_SetAsyncExc(thread_ident_, nullptr);
+  PyErr_SetNone(PyExc_KeyboardInterrupt);
+  return true;
+}
+
+}  // namespace erlang_python

@@ -1,0 +1,115 @@
+// The part of Context that runs one request and writes its reply.
+
+#include "context/context.h"
+#include "etf/encode.h"
+#include "python/erlang_module.h"
+#include "python/exception.h"
+
+namespace erlang_python {
+namespace {
+
+constexpr std::size_t kKeptReplyBytes = 256 * 1024;
+
+}  // namespace
+
+PyRef Context::run_python(const Request& request, Calling& calling) {
+  const Message& message = request.message;
+  TermReader body(request.frame.bytes());
+  body.rewind(message.body);
+  // Held: the code may outlive the env's process, and with it the env, while it runs.
+  const bool call = message.operation == Operation::kCall;
+  auto shared = PyRef::borrow(envs_->shared());
+  auto own = PyRef::borrow(call ? envs_->find(message.env) : envs_->get(message.env));
+  if (!call && !own) return {};
+  counters_.envs.store(envs_->size(), std::memory_order_relaxed);
+  const ThreadNamespace shown_as_main(own ? own.get() : shared.get());
+  if (call) return calling.call(body, {own.get(), shared.get()});
+  return message.operation == Operation::kEval ? calling.eval(body, own.get()) : calling.exec(body, own.get());
+}
+
+Context::Written Context::write_value(const Request& request, Calling& calling, TermWriter& out) {
+  counters_.calls.fetch_add(1, std::memory_order_relaxed);
+  const std::size_t payload_start = out.size();
+  const EncodeOptions options{(request.message.flags & kStrict) != 0, (request.message.flags & kBuffer) != 0};
+  PyRef value = run_python(request, calling);
+  bool encoded = false;
+  if (value) {
+    if (request.message.operation == Operation::kExec) {
+      write_ok(out);
+      encoded = true;
+    } else {
+      out.version();
+      out.tuple_header(2);
+      out.atom("ok");
+      encoded = encode_term(value.get(), out, options, calling.types(), services_.atoms);
+    }
+    value = PyRef();  // its destructor may run Python code, which still belongs to this request
+  }
+  const std::size_t wanted = out.wanted_bytes();
+  if (!encoded) {
+    out.truncate(payload_start);
+    write_exception(out, calling.types(), (request.message.flags & kTraceback) != 0, mode_ == Mode::kOwnGil);
+  }
+  services_.output.flush(id_);
+  return {encoded, encoded ? wanted : out.wanted_bytes()};
+}
+
+void Context::write_result(const Request& request, TermWriter& out, std::size_t payload_start) {
+  const Written written = write_value(request, *calling_, out);
+  const auto [why, pending] = end();
+  // An interrupted request that failed did so because of it, whatever exception it has made of it.
+  const bool interrupted = why != Interruption::kNone && (pending || !written.value);
+  if (written.value && !interrupted && !out.overflowed()) return;
+  counters_.errors.fetch_add(1, std::memory_order_relaxed);
+  if (interrupted) {
+    out.truncate(payload_start);
+    if (why == Interruption::kStopped) {
+      write_context_died_stopped(out);
+    } else {
+      if (why == Interruption::kTimeout) counters_.timeouts.fetch_add(1, std::memory_order_relaxed);
+      write_error(out, why == Interruption::kTimeout ? "timeout" : "interrupted");
+    }
+  } else if (out.overflowed()) {
+    out.truncate(payload_start);
+    write_too_large(out, written.bytes - payload_start, services_.config.max_value_bytes);
+  }
+}
+
+void Context::serve_guest(const Request& request) {
+  const Message& message = request.message;
+  TermWriter out(max_reply_bytes(services_.config));
+  begin_reply(out, message.alias, message.slot);
+  const std::size_t payload_start = out.size();
+  if (!envs_ || !calling_) {
+    write_context_died_stopped(out);
+  } else {
+    // Caches of its own: those of the context belong to its thread.
+    Calling calling(calling_->types());
+    const Written written = write_value(request, calling, out);
+    if (!written.value || out.overflowed()) counters_.errors.fetch_add(1, std::memory_order_relaxed);
+    if (out.overflowed()) {
+      out.truncate(payload_start);
+      write_too_large(out, written.bytes - payload_start, services_.config.max_value_bytes);
+    }
+  }
+  services_.writer.send_in_pieces(out, payload_start, message.alias);
+}
+
+void Context::refuse_nesting(const Request& request) {
+  TermWriter out;
+  begin_reply(out, request.message.alias, request.message.slot);
+  out.version();
+  out.tuple_header(3);
+  out.atom("exception");
+  out.binary("RecursionError");
+  out.binary("callbacks are nested more than " + std::to_string(kMaxLevels) + " levels deep");
+  finish_frame(out);
+  services_.writer.send(out.bytes());
+}
+
+void Context::send_reply(TermWriter& out, std::size_t payload_start, Bytes alias) {
+  services_.writer.send_in_pieces(out, payload_start, alias);
+  out.shrink(kKeptReplyBytes);
+}
+
+}  // namespace erlang_python

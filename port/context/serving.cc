@@ -1,0 +1,111 @@
+// The part of Context that waits for requests: reads stdin, or sleeps. See docs/design.md, "Leader and followers".
+
+#include "base/clock.h"
+#include "context/context.h"
+
+namespace erlang_python {
+namespace {
+
+void pause_cpu() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+void Context::serve() {
+  while (!stopped_) {
+    run_waiting();
+    if (stopped_) return;
+    await_mail({});
+  }
+}
+
+void Context::run_waiting() {
+  if (mailbox_.empty()) return;
+  services_.census.enter();
+  enter_python();
+  while (!stopped_) {
+    auto request = mailbox_.pop();
+    if (!request) break;
+    execute(*request);
+    if (services_.writer.congested()) {
+      interpreter_->detach();
+      services_.writer.wait_for_room();
+      interpreter_->attach();
+    }
+  }
+  leave_python();
+  services_.census.leave();
+}
+
+void Context::enter_python() {
+  executing_.store(true, std::memory_order_seq_cst);
+  services_.ticker.ensure_armed();
+  interpreter_->attach();
+}
+
+void Context::leave_python() {
+  interpreter_->detach();
+  executing_.store(false, std::memory_order_seq_cst);
+}
+
+void Context::await_mail(const Wanted& wanted) {
+  if (services_.reader.leadership().try_lead(id_)) {
+    lead(wanted);
+  } else {
+    mailbox_.sleep(-1, wanted);
+  }
+}
+
+void Context::lead(const Wanted& wanted) {
+  Leadership& leadership = services_.reader.leadership();
+  services_.census.enter();
+  std::int64_t waiting_since = 0;
+  bool spinning = false;
+  for (;;) {
+    if (mailbox_.has(wanted)) {
+      // Left here by the reader before, between this context's last look at its mailbox and its taking the lead: it
+      // was awake, so nobody wakes it.
+      leadership.begin_running(id_);
+      services_.ticker.ensure_armed();
+      services_.census.leave();
+      return;
+    }
+    batch_.clear();
+    services_.reader.read_once(services_.dispatcher, id_, batch_);
+    if (batch_.any) {
+      if (spinning) spin_.found_while_spinning();
+      waiting_since = 0;
+      spinning = false;
+      if (batch_.own || !batch_.asleep.empty()) {
+        // Leadership follows the traffic: with nothing for this context it goes to the first that was woken.
+        leadership.begin_running(batch_.own ? id_ : batch_.asleep.front()->context());
+        services_.ticker.ensure_armed();
+        for (const auto& sleeper : batch_.asleep) sleeper->wake();
+        batch_.clear();
+        services_.census.leave();
+        return;
+      }
+      continue;
+    }
+    const std::int64_t now = now_ns();
+    if (waiting_since == 0) waiting_since = now;
+    if (spin_.worth_it() && services_.census.core_to_spare() && now - waiting_since < SpinPolicy::kSpinNs) {
+      spinning = true;
+      pause_cpu();
+      continue;
+    }
+    spinning = false;
+    services_.census.leave();
+    mailbox_.sleep(services_.reader.fd(), wanted);
+    services_.census.enter();
+    spin_.slept(now_ns() - waiting_since);
+    waiting_since = 0;
+  }
+}
+
+}  // namespace erlang_python
