@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import operator
 
+try:
+    from _erlang import call as _ask
+except ImportError:  # outside of the port program
+    from erlang._outside import call as _ask
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # `typing` is slow to import, and every context imports this module
     from typing import Any
 
 # System functions of docs/protocol.md.
 _INCR, _FETCH, _STORE, _REMOVE, _KEYS, _CLEAR = 4, 10, 11, 12, 13, 14
-
-
-def _ask(function: int, *args: Any) -> Any:
-    try:
-        import _erlang  # built into the port program; code that uses this package is tested outside of it too
-    except ImportError:
-        raise RuntimeError("shared state needs Erlang: this Python was not started by erlang_python") from None
-    return _erlang.call(function, *args)
 
 
 def state_get(key: Any, default: Any = None) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 import unittest
 from typing import Any
 from unittest import mock
@@ -20,9 +18,7 @@ class AskingTest(unittest.TestCase):
             self.asked.append(args)
             return self.answer
 
-        module = types.ModuleType("_erlang")
-        module.call = call  # type: ignore[attr-defined]
-        patch = mock.patch.dict(sys.modules, {"_erlang": module})
+        patch = mock.patch("erlang._state._ask", call)
         patch.start()
         self.addCleanup(patch.stop)
 
@@ -73,5 +69,6 @@ class AskingTest(unittest.TestCase):
 class WithoutErlangTest(unittest.TestCase):
     def test_says_that_there_is_no_erlang(self) -> None:
         """Proves that the package is importable without the port program, and says what is missing when it is used."""
-        with mock.patch.dict(sys.modules, {"_erlang": None}), self.assertRaisesRegex(RuntimeError, "erlang_python"):
-            erlang.state_get("k")
+        for use in (erlang.state_keys, lambda: erlang.state_get("k"), lambda: erlang.state_incr("k")):
+            with self.assertRaisesRegex(RuntimeError, "erlang_python"):
+                use()
