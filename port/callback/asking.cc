@@ -38,7 +38,7 @@ bool check_function(const Asker& asker, PyObject* function) {
 bool write_call(const Asker& asker, std::uint64_t id, PyObject* function, PyObject* const* arguments, std::size_t count,
                 TermWriter& out, std::size_t& payload_start) {
   Callbacks& callbacks = asker.link.callbacks;
-  RequestScope* scope = current_scope();
+  RequestScope* scope = asker.scope;
   if (scope != nullptr && scope->chain == 0) scope->chain = callbacks.new_chain();
   const bool caller = scope != nullptr && !scope->caller.empty();
   begin_notice(out, Notice::kCallback, 6);
@@ -110,7 +110,7 @@ class GuestWaiter final : public CallbackWaiter {
   }
   void drop_id(std::uint64_t id) override { asker_.link.callbacks.forget(id); }
 
-  std::optional<Answer> await_result(std::uint64_t id) override {
+  std::optional<Answer> await_result(std::uint64_t id, std::uint64_t) override {
     for (;;) {
       std::optional<std::variant<Answer, Request>> next;
       Py_BEGIN_ALLOW_THREADS;
@@ -139,6 +139,7 @@ class ScopeOfThread {
       : scope_{asker.context, 0, asker.link.callbacks.new_chain(), {}, &waiter} {
     set_current_scope(&scope_);
   }
+  RequestScope* get() { return &scope_; }
   ~ScopeOfThread() { set_current_scope(nullptr); }
   ScopeOfThread(const ScopeOfThread&) = delete;
   ScopeOfThread& operator=(const ScopeOfThread&) = delete;
@@ -148,7 +149,7 @@ class ScopeOfThread {
 };
 
 PyRef ask_in_scope(const Asker& asker, PyObject* function, PyObject* const* arguments, std::size_t count) {
-  RequestScope& scope = *current_scope();
+  RequestScope& scope = *asker.scope;
   if (scope.chain == 0) scope.chain = asker.link.callbacks.new_chain();
   CallbackWaiter& waiter = *scope.waiter;
   TermWriter out(asker.link.max_value_bytes + kHeaderBytes);
@@ -159,7 +160,7 @@ PyRef ask_in_scope(const Asker& asker, PyObject* function, PyObject* const* argu
     return {};
   }
   send_call(asker, id, out, payload_start);
-  const auto answer = waiter.await_result(id);
+  const auto answer = waiter.await_result(id, scope.chain);
   if (answer) return read_answer(*answer, asker.types, function);
   abandon(asker.link, id);
   return {};
@@ -169,10 +170,10 @@ PyRef ask_in_scope(const Asker& asker, PyObject* function, PyObject* const* argu
 
 PyRef ask(const Asker& asker, PyObject* function, PyObject* const* arguments, std::size_t count) {
   if (!check_function(asker, function)) return {};
-  if (current_scope() != nullptr) return ask_in_scope(asker, function, arguments, count);
+  if (asker.scope != nullptr) return ask_in_scope(asker, function, arguments, count);
   GuestWaiter waiter(asker);
-  const ScopeOfThread scope(asker, waiter);
-  return ask_in_scope(asker, function, arguments, count);
+  ScopeOfThread scope(asker, waiter);
+  return ask_in_scope({asker.link, asker.types, asker.context, scope.get()}, function, arguments, count);
 }
 
 PyRef ask(const Asker& asker, SystemFunction function, PyObject* argument) {

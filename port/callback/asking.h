@@ -14,7 +14,8 @@ enum class SystemFunction : std::uint8_t { kIsAlive = 1, kWhereis = 2, kAdmitAto
 struct Asker {
   const ErlangLink& link;
   const PythonTypes& types;
-  ContextId context;  ///< counted to when the thread runs no request; 0 for none
+  ContextId context;    ///< counted to when the thread runs no request; 0 for none
+  RequestScope* scope;  ///< of the request that the thread, or the task that it steps, belongs to; null for none
 };
 
 /// Calls a function, a str that names a registered one or the int of a system function, and waits for its value. Null

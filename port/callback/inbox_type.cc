@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "context/ticket_type.h"
 #include "python/erlang_module.h"
 
 namespace erlang_python {
@@ -112,7 +113,12 @@ bool add_inbox_type(PyObject* module) {
 
 std::optional<Asker> asker_of(PyObject* module) {
   const ErlangModule& state = erlang_module_state(module);
-  if (state.link != nullptr && state.types != nullptr) return Asker{*state.link, *state.types, state.context};
+  if (state.link != nullptr && state.types != nullptr) {
+    RequestScope* scope = current_scope();
+    // On the event loop of a context: whose step it is.
+    if (Ticket* ticket = scope != nullptr && scope->tasks ? current_ticket(module) : nullptr) scope = &ticket->scope;
+    return Asker{*state.link, *state.types, state.context, scope};
+  }
   PyErr_SetString(PyExc_RuntimeError, "Erlang cannot be called while the package erlang is being loaded");
   return std::nullopt;
 }

@@ -48,7 +48,7 @@ bool check_alive(const Asker& asker, PyObject* destination) {
 
 void wait_for_room(const ErlangLink& link) {
   Py_BEGIN_ALLOW_THREADS;
-  link.writer.flush_messages();
+  link.writer.flush_batches();
   link.writer.wait_for_message_room();
   Py_END_ALLOW_THREADS;
 }
@@ -79,7 +79,7 @@ PyObject* send(PyObject* module, PyObject* const* args, Py_ssize_t count) {
     remember_destination(destination, now);
   }
   link.writer.send_message(out.bytes());
-  if (link.writer.has_messages()) link.ticker.ensure_armed();
+  if (link.writer.has_batches()) link.ticker.ensure_armed();
   if (!link.writer.has_message_room() || link.writer.congested()) wait_for_room(link);
   Py_RETURN_NONE;
 }
@@ -87,7 +87,7 @@ PyObject* send(PyObject* module, PyObject* const* args, Py_ssize_t count) {
 PyObject* self(PyObject* module, PyObject*) {
   const auto asker = asker_of(module);
   if (!asker) return nullptr;
-  const RequestScope* scope = current_scope();
+  const RequestScope* scope = asker->scope;
   if (scope == nullptr || scope->caller.empty()) Py_RETURN_NONE;
   TermReader caller(scope->caller);
   static_cast<void>(caller.read_tuple_header());  // in a chain: {Pid, Owner}

@@ -23,9 +23,9 @@ class CallbackWaiter {
   /// The number of a callback that is about to be sent, and will be awaited unless it is dropped.
   virtual std::uint64_t new_id(const RequestScope& scope) = 0;
   virtual void drop_id(std::uint64_t id) = 0;
-  /// Attached before and after, not in between. Waits for the RESULT of callback `id`, whose frame has been sent, and
-  /// serves nested requests meanwhile. nullopt with KeyboardInterrupt set: the request was interrupted.
-  virtual std::optional<Answer> await_result(std::uint64_t id) = 0;
+  /// Attached before and after, not in between. Waits for the RESULT of callback `id` of this chain, whose frame has
+  /// been sent, and serves nested requests meanwhile. nullopt with KeyboardInterrupt set: the request was interrupted.
+  virtual std::optional<Answer> await_result(std::uint64_t id, std::uint64_t chain) = 0;
 };
 
 /// What a callback tells Erlang about the request that makes it. Lives on the thread that runs the request.
@@ -35,6 +35,7 @@ struct RequestScope {
   std::uint64_t chain = 0;  ///< 0 until the first callback of a request that is not nested itself
   Bytes caller;             ///< as in the request; empty when there is no calling process (a preload)
   CallbackWaiter* waiter = nullptr;
+  bool tasks = false;  ///< an event loop, whose tasks have scopes of their own
 };
 
 /// The scope of the innermost request that the calling thread runs; null in threads that Python started.

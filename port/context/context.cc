@@ -14,8 +14,6 @@ constexpr std::int64_t kClearUpNs = 5'000 * kNsPerMs;
 
 Bytes bytes_of(const std::string& text) { return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}; }
 
-std::string text_of(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
-
 }  // namespace
 
 Context::Context(ContextId id, Mode mode, std::vector<std::string> preload, Services& services)
@@ -29,6 +27,7 @@ bool Context::run(Interpreter& interpreter, Bytes start_alias) {
     thread_ident_ = interpreter.thread_ident();
     wake_slot_ = &WakeSlot::of_this_thread();
   }
+  set_thread_companion(this);
   enter_python();
   TermWriter& reply = begin(start_alias, 0).reply;
   begin_reply(reply, start_alias, 0);
@@ -45,6 +44,7 @@ bool Context::run(Interpreter& interpreter, Bytes start_alias) {
   answer_stopped(mailbox_.remove_if([](const Request&) { return true; }));
   give_up_leadership();
   const bool reusable = clear_up();
+  set_thread_companion(nullptr);
   if (!stop_alias_.empty()) {
     TermWriter stopped;
     begin_reply(stopped, bytes_of(stop_alias_), 0);
@@ -58,6 +58,7 @@ bool Context::run(Interpreter& interpreter, Bytes start_alias) {
 bool Context::clear_up() {
   enter_python();
   static_cast<void>(begin({}, now_ns() + kClearUpNs));
+  end_tasks();
   calling_.reset();
   envs_.reset();
   const bool reusable = mode_ == Mode::kOwnGil && interpreter_->clean();
@@ -119,6 +120,10 @@ void Context::execute(const Request& request) {
       return;
     case Operation::kResult:
       return;  // of a callback that was given up
+    case Operation::kCancel:
+      return cancel_ticket(request);
+    case Operation::kCredit:
+      return take_credit(request);
     default:
       break;
   }
@@ -126,8 +131,7 @@ void Context::execute(const Request& request) {
   TermWriter& reply = begin(message.alias, request.deadline_ns, &message).reply;
   begin_reply(reply, message.alias, message.slot);
   const std::size_t payload_start = reply.size();
-  write_result(request, reply, payload_start);
-  send_reply(reply, payload_start, message.alias);
+  if (write_result(request, reply, payload_start)) send_reply(reply, payload_start, message.alias);
 }
 
 void Context::drop_env(std::uint64_t env) {

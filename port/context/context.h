@@ -2,8 +2,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,6 +15,8 @@
 #include "context/mailbox.h"
 #include "context/request.h"
 #include "context/services.h"
+#include "context/ticket.h"
+#include "loop/companion.h"
 #include "python/interpreter.h"
 #include "python/wake_slot.h"
 
@@ -34,7 +38,10 @@ struct ContextCounters {
 ///
 /// A request that waits for a callback is the exception: on top of it the thread serves requests of call chains, each a
 /// *level* of its own (docs/design.md, "Callbacks").
-class Context final : public Sleeper, public CallbackWaiter, public std::enable_shared_from_this<Context> {
+class Context final : public Sleeper,
+                      public CallbackWaiter,
+                      public LoopCompanion,
+                      public std::enable_shared_from_this<Context> {
  public:
   Context(ContextId id, Mode mode, std::vector<std::string> preload, Services& services);
   Context(const Context&) = delete;
@@ -54,7 +61,20 @@ class Context final : public Sleeper, public CallbackWaiter, public std::enable_
   // CallbackWaiter, for the request that runs.
   std::uint64_t new_id(const RequestScope&) override { return services_.callbacks.new_context_id(); }
   void drop_id(std::uint64_t) override {}
-  std::optional<Answer> await_result(std::uint64_t id) override;
+  std::optional<Answer> await_result(std::uint64_t id, std::uint64_t chain) override;
+
+  // LoopCompanion, for the event loop that runs.
+  void between_rounds() override;
+  void sleep(Waiter& waiter, std::int64_t deadline_ns) override;
+
+  // The class `_erlang.Ticket`. Errors are Python errors that are set.
+
+  enum class Pumped { kMore = 0, kNoCredit = 1, kEnded = 2 };
+  void finish_ticket(Ticket& ticket, PyObject* value);
+  void fail_ticket(Ticket& ticket, PyObject* exception);
+  void end_stream(Ticket& ticket);
+  bool send_item(Ticket& ticket, PyObject* value);
+  std::optional<Pumped> pump(Ticket& ticket, PyObject* iterator);
 
   // --- Whoever reads stdin.
 
@@ -67,6 +87,8 @@ class Context final : public Sleeper, public CallbackWaiter, public std::enable_
   bool stopping() const { return stopping_; }
   /// False: nothing is running.
   bool interrupt();
+  /// Ends a request, wherever it is: `request` is the CANCEL. True: the context is to be woken.
+  [[nodiscard]] bool cancel(Request request);
 
   // --- The loop thread.
 
@@ -112,18 +134,42 @@ class Context final : public Sleeper, public CallbackWaiter, public std::enable_
   void serve();
   void run_waiting();
   /// Reads stdin or sleeps until the mailbox may have something wanted.
-  void await_mail(const Wanted& wanted);
-  void lead(const Wanted& wanted);
+  void await_mail(const Wanted& wanted, const Sleep& how = {});
+  void lead(const Wanted& wanted, const Sleep& how);
+  void stop_leading();
   void enter_python();
   void leave_python();
   void execute(const Request& request);
   void refuse_nesting(const Request& request);
   void take_result(Request result);
+  std::uint64_t newest_chain(std::uint64_t own) const;
+  void run_loop();
+  void stop_loop();
+  Wanted wanted_by_loop() const;
+  bool serve_mail(const Wanted& wanted);
+  bool starts_on_loop(const Request& request) const;
   bool interrupted_while_waiting();
   bool raise_if_pending();
-  void write_result(const Request& request, TermWriter& out, std::size_t payload_start);
+  /// False: the reply comes later.
+  [[nodiscard]] bool write_result(const Request& request, TermWriter& out, std::size_t payload_start);
+  void write_interruption(TermWriter& out, Interruption why);
+  enum class Deferral { kNone, kStarted, kFailed };
+  /// Makes a task or stream of the value of a request that asks for it; kFailed with a Python error set.
+  Deferral defer(const Request& request, PyObject* value);
+  void add_ticket(const std::shared_ptr<Ticket>& ticket);
+  void remove_ticket(Ticket& ticket);
+  void give_slot_back(Ticket& ticket);
+  void answer_ticket(Ticket& ticket, TermWriter& out, std::size_t payload_start);
+  bool send_encoded(Ticket& ticket, TermWriter& out);
+  void take_credit(const Request& request);
+  void cancel_ticket(const Request& request);
+  void tell_task(const char* what, const std::shared_ptr<Ticket>& ticket);
+  void end_tasks();
+  void watch_task_deadlines();
+
   struct Written {
     bool value;         ///< and not an exception
+    bool deferred;      ///< neither: the reply comes later
     std::size_t bytes;  ///< that the frame would have, when the writer has overflowed
   };
   /// Runs a request and writes its value, or the exception that it ended with.
@@ -168,6 +214,10 @@ class Context final : public Sleeper, public CallbackWaiter, public std::enable_
   std::unique_ptr<Envs> envs_;
   Batch batch_;
   SpinPolicy spin_;
+  std::map<std::string, std::shared_ptr<Ticket>> tickets_;  ///< by alias
+  std::multiset<std::int64_t> task_deadlines_;
+  bool looping_ = false;    ///< there have been tasks: the thread is in its event loop when it has nothing else to do
+  bool loop_runs_ = false;  ///< it is, as the lowest level
   bool stopped_ = false;
   std::string stop_alias_;
 

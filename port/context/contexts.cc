@@ -47,6 +47,12 @@ void Contexts::dispatch_message(Frame frame, const Message& message, ContextId r
     case Operation::kMessagesTaken:
       take_message_credit(frame, message);
       break;
+    case Operation::kCancel:
+      cancel(std::move(frame), message, reader, batch);
+      break;
+    case Operation::kCredit:
+      if (find(message.context)) deliver(std::move(frame), message, reader, batch);
+      break;
     case Operation::kNewContext:
       new_context(frame, message);
       break;
@@ -141,6 +147,13 @@ void Contexts::stop_context(Frame frame, const Message& message, ContextId reade
   const auto context = find(message.context);
   if (!context || context->stopping()) return reply_no_context(message);
   if (context->stop({std::move(frame), message, 0})) wake_later(context, batch);
+  if (context->context() == reader) batch.own = true;
+}
+
+void Contexts::cancel(Frame frame, const Message& message, ContextId reader, Batch& batch) {
+  const auto context = find(message.context);
+  if (!context || context->stopping()) return;
+  if (context->cancel({std::move(frame), message, 0})) wake_later(context, batch);
   if (context->context() == reader) batch.own = true;
 }
 

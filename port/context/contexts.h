@@ -49,6 +49,7 @@ class Contexts final : public Dispatcher, public Watched, public GuestServer {
   void take_message_credit(const Frame& frame, const Message& message);
   void new_context(const Frame& frame, const Message& message);
   void stop_context(Frame frame, const Message& message, ContextId reader, Batch& batch);
+  void cancel(Frame frame, const Message& message, ContextId reader, Batch& batch);
   void interrupt(const Message& message);
   void stats(const Message& message);
   void watch_memory();

@@ -24,7 +24,7 @@ Context::Level& Context::begin(Bytes alias, std::int64_t deadline_ns, const Mess
     const std::scoped_lock lock(current_mu_);
     levels_.push_back(std::move(level));
   }
-  if (depth_ == 0) forget_checked_destinations();
+  if (depth_ == (loop_runs_ ? 1U : 0U)) forget_checked_destinations();
   Level& level = *levels_[depth_];
   level.scope = RequestScope{id_, 0, 0, {}, this};
   if (request != nullptr) {
@@ -60,9 +60,38 @@ Context::Ended Context::end() {
 bool Context::interrupt() {
   const std::scoped_lock lock(current_mu_);
   // What has no alias, the end of a namespace, is nobody's request.
-  if (depth_ == 0 || levels_.front()->alias.empty()) return false;
-  interrupt_from(0, Interruption::kRequested, now_ns());
-  return true;
+  for (std::size_t i = 0; i < depth_; ++i) {
+    if (levels_[i]->alias.empty()) continue;
+    interrupt_from(i, Interruption::kRequested, now_ns());
+    return true;
+  }
+  return false;
+}
+
+bool Context::cancel(Request request) {
+  const std::string alias = text_of(request.message.alias);
+  const auto waiting = mailbox_.remove_if([&](const Request& other) {
+    const Operation operation = other.message.operation;
+    return (operation == Operation::kCall || operation == Operation::kEval || operation == Operation::kExec) &&
+           text_of(other.message.alias) == alias;
+  });
+  for (const Request& removed : waiting) {
+    TermWriter out;
+    begin_reply(out, removed.message.alias, removed.message.slot);
+    write_error(out, "cancelled");
+    finish_frame(out);
+    services_.writer.send(out.bytes());
+  }
+  if (!waiting.empty()) return false;
+  {
+    const std::scoped_lock lock(current_mu_);
+    for (std::size_t i = 0; i < depth_; ++i) {
+      if (levels_[i]->alias != alias) continue;
+      interrupt_from(i, Interruption::kCancelled, now_ns());
+      return false;
+    }
+  }
+  return accept(std::move(request));
 }
 
 bool Context::stop(Request request) {

@@ -16,7 +16,7 @@ Mailbox::Mailbox() : bell_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 bool Mailbox::push(Request request) {
   const std::scoped_lock lock(mu_);
   const bool wakes = asleep_for_ && asleep_for_->includes(request.message);
-  const bool nested = request.message.operation == Operation::kResult || request.message.chain != 0;
+  const bool nested = is_nested(request.message);
   (nested ? nested_ : ordinary_).push_back(std::move(request));
   count();
   if (wakes) asleep_for_.reset();
@@ -74,14 +74,15 @@ bool Mailbox::has_locked(const Wanted& wanted) const {
                                       [&](const Request& waiting) { return wanted.includes(waiting.message); });
 }
 
-void Mailbox::sleep(int also_fd, const Wanted& wanted) {
+void Mailbox::sleep(const Sleep& how, const Wanted& wanted) {
   {
     const std::scoped_lock lock(mu_);
     if (has_locked(wanted)) return;
     asleep_for_ = wanted;
   }
-  std::array<pollfd, 2> fds{{{bell_.get(), POLLIN, 0}, {also_fd, POLLIN, 0}}};
-  poll(fds.data(), also_fd >= 0 ? 2 : 1, -1);
+  // Negative descriptors are passed over.
+  std::array<pollfd, 3> fds{{{bell_.get(), POLLIN, 0}, {how.stdin_fd, POLLIN, 0}, {how.loop_fd, POLLIN, 0}}};
+  poll(fds.data(), fds.size(), how.timeout_ms);
   if (fds[0].revents != 0) {
     std::uint64_t rings = 0;
     [[maybe_unused]] const ssize_t n = read(bell_.get(), &rings, sizeof rings);

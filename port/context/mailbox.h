@@ -20,9 +20,19 @@ struct Wanted {
   std::uint64_t newest_chain = 0;  ///< with nested_only: of chains up to this number
 
   bool includes(const Message& message) const {
-    if (!nested_only || message.operation == Operation::kResult) return true;
+    if (!nested_only || message.operation == Operation::kResult || message.operation == Operation::kCancel ||
+        message.operation == Operation::kCredit) {
+      return true;
+    }
     return message.chain != 0 && message.chain <= newest_chain;
   }
+};
+
+/// What else ends the sleep of a context: stdin for the one that leads, and the place of an event loop.
+struct Sleep {
+  int stdin_fd = -1;
+  int loop_fd = -1;
+  int timeout_ms = -1;
 };
 
 /// The requests that wait for one context. Filled by whoever reads stdin, emptied by the context's thread.
@@ -52,13 +62,17 @@ class Mailbox {
   /// Context thread: true once after each alarm().
   bool take_alarm() { return alarm_.load(std::memory_order_acquire) && alarm_.exchange(false); }
 
-  /// Context thread: sleeps until something wanted is there; with `also_fd` >= 0, also until that is readable.
-  void sleep(int also_fd, const Wanted& wanted = {});
+  /// Context thread: sleeps until something wanted is there, a descriptor of `how` is readable, or its time is over.
+  void sleep(const Sleep& how, const Wanted& wanted = {});
 
   /// Takes out the requests for which `unwanted` is true. Any thread.
   std::vector<Request> remove_if(const std::function<bool(const Request&)>& unwanted);
 
  private:
+  static bool is_nested(const Message& message) {
+    return message.chain != 0 || message.operation == Operation::kResult || message.operation == Operation::kCancel ||
+           message.operation == Operation::kCredit;
+  }
   bool has_locked(const Wanted& wanted) const;
   void count();
 

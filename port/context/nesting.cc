@@ -8,13 +8,12 @@
 
 namespace erlang_python {
 
-std::optional<Answer> Context::await_result(std::uint64_t id) {
+std::optional<Answer> Context::await_result(std::uint64_t id, std::uint64_t chain) {
   if (raise_if_pending()) return std::nullopt;
   Level& level = *levels_[depth_ - 1];
   level.awaited = id;
   level.early_answer.reset();
-  const std::size_t below = depth_ - 1;
-  level.newest_chain = std::max(level.scope.chain, below == 0 ? 0 : levels_[below - 1]->newest_chain);
+  level.newest_chain = newest_chain(chain);
   const Wanted wanted{true, level.newest_chain};
   bool interrupted = false;
   interpreter_->detach();

@@ -33,6 +33,12 @@ Context::Written Context::write_value(const Request& request, Calling& calling, 
   const EncodeOptions options{(request.message.flags & kStrict) != 0, (request.message.flags & kBuffer) != 0};
   PyRef value = run_python(request, calling);
   bool encoded = false;
+  Deferral deferral = Deferral::kNone;
+  if (value && (request.message.flags & (kTask | kStream)) != 0) deferral = defer(request, value.get());
+  if (deferral != Deferral::kNone) {
+    value = PyRef();
+    if (deferral == Deferral::kStarted) return {false, true, 0};
+  }
   if (value) {
     if (request.message.operation == Operation::kExec) {
       write_ok(out);
@@ -51,28 +57,36 @@ Context::Written Context::write_value(const Request& request, Calling& calling, 
     write_exception(out, calling.types(), (request.message.flags & kTraceback) != 0, mode_ == Mode::kOwnGil);
   }
   services_.output.flush(id_);
-  return {encoded, encoded ? wanted : out.wanted_bytes()};
+  return {encoded, false, encoded ? wanted : out.wanted_bytes()};
 }
 
-void Context::write_result(const Request& request, TermWriter& out, std::size_t payload_start) {
+bool Context::write_result(const Request& request, TermWriter& out, std::size_t payload_start) {
   const Written written = write_value(request, *calling_, out);
   const auto [why, pending] = end();
+  if (written.deferred) {
+    if (why != Interruption::kNone) cancel_ticket(request);
+    return false;
+  }
   // An interrupted request that failed did so because of it, whatever exception it has made of it.
   const bool interrupted = why != Interruption::kNone && (pending || !written.value);
-  if (written.value && !interrupted && !out.overflowed()) return;
+  if (written.value && !interrupted && !out.overflowed()) return true;
   counters_.errors.fetch_add(1, std::memory_order_relaxed);
   if (interrupted) {
     out.truncate(payload_start);
-    if (why == Interruption::kStopped) {
-      write_context_died_stopped(out);
-    } else {
-      if (why == Interruption::kTimeout) counters_.timeouts.fetch_add(1, std::memory_order_relaxed);
-      write_error(out, why == Interruption::kTimeout ? "timeout" : "interrupted");
-    }
+    write_interruption(out, why);
   } else if (out.overflowed()) {
     out.truncate(payload_start);
     write_too_large(out, written.bytes - payload_start, services_.config.max_value_bytes);
   }
+  return true;
+}
+
+void Context::write_interruption(TermWriter& out, Interruption why) {
+  if (why == Interruption::kStopped) return write_context_died_stopped(out);
+  if (why == Interruption::kTimeout) counters_.timeouts.fetch_add(1, std::memory_order_relaxed);
+  write_error(out, why == Interruption::kTimeout     ? "timeout"
+                   : why == Interruption::kCancelled ? "cancelled"
+                                                     : "interrupted");
 }
 
 void Context::serve_guest(const Request& request) {

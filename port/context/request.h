@@ -15,6 +15,6 @@ struct Request {
 };
 
 /// Why a running request is being interrupted.
-enum class Interruption : std::uint8_t { kNone, kRequested, kTimeout, kStopped };
+enum class Interruption : std::uint8_t { kNone, kRequested, kTimeout, kStopped, kCancelled };
 
 }  // namespace erlang_python

@@ -1,5 +1,7 @@
 // The part of Context that waits for requests: reads stdin, or sleeps. See docs/design.md, "Leader and followers".
 
+#include <poll.h>
+
 #include "base/clock.h"
 #include "context/context.h"
 
@@ -14,13 +16,22 @@ void pause_cpu() {
 #endif
 }
 
+bool is_readable(int fd) {
+  pollfd one{fd, POLLIN, 0};
+  return poll(&one, 1, 0) > 0;
+}
+
 }  // namespace
 
 void Context::serve() {
   while (!stopped_) {
     run_waiting();
     if (stopped_) return;
-    await_mail({});
+    if (looping_) {
+      run_loop();
+    } else {
+      await_mail({});
+    }
   }
 }
 
@@ -28,7 +39,7 @@ void Context::run_waiting() {
   if (mailbox_.empty()) return;
   services_.census.enter();
   enter_python();
-  while (!stopped_) {
+  while (!stopped_ && !looping_) {
     auto request = mailbox_.pop();
     if (!request) break;
     execute(*request);
@@ -53,15 +64,21 @@ void Context::leave_python() {
   executing_.store(false, std::memory_order_seq_cst);
 }
 
-void Context::await_mail(const Wanted& wanted) {
+void Context::await_mail(const Wanted& wanted, const Sleep& how) {
   if (services_.reader.leadership().try_lead(id_)) {
-    lead(wanted);
+    lead(wanted, how);
   } else {
-    mailbox_.sleep(-1, wanted);
+    mailbox_.sleep(how, wanted);
   }
 }
 
-void Context::lead(const Wanted& wanted) {
+void Context::stop_leading() {
+  services_.reader.leadership().begin_running(id_);
+  services_.ticker.ensure_armed();
+  services_.census.leave();
+}
+
+void Context::lead(const Wanted& wanted, const Sleep& how) {
   Leadership& leadership = services_.reader.leadership();
   services_.census.enter();
   std::int64_t waiting_since = 0;
@@ -70,10 +87,7 @@ void Context::lead(const Wanted& wanted) {
     if (mailbox_.has(wanted)) {
       // Left here by the reader before, between this context's last look at its mailbox and its taking the lead: it
       // was awake, so nobody wakes it.
-      leadership.begin_running(id_);
-      services_.ticker.ensure_armed();
-      services_.census.leave();
-      return;
+      return stop_leading();
     }
     batch_.clear();
     services_.reader.read_once(services_.dispatcher, id_, batch_);
@@ -92,6 +106,9 @@ void Context::lead(const Wanted& wanted) {
       }
       continue;
     }
+    if (how.loop_fd >= 0 && is_readable(how.loop_fd)) {
+      return stop_leading();
+    }
     const std::int64_t now = now_ns();
     if (waiting_since == 0) waiting_since = now;
     if (spin_.worth_it() && services_.census.core_to_spare() && now - waiting_since < SpinPolicy::kSpinNs) {
@@ -101,10 +118,14 @@ void Context::lead(const Wanted& wanted) {
     }
     spinning = false;
     services_.census.leave();
-    mailbox_.sleep(services_.reader.fd(), wanted);
+    const bool bounded = how.timeout_ms >= 0;
+    mailbox_.sleep({services_.reader.fd(), how.loop_fd, how.timeout_ms}, wanted);
     services_.census.enter();
     spin_.slept(now_ns() - waiting_since);
     waiting_since = 0;
+    if (bounded) {
+      return stop_leading();
+    }
   }
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "loop/companion.h"
 #include "loop/loop_module.h"
 #include "loop/selector_keys.h"
 #include "loop/waiter.h"
@@ -246,6 +247,10 @@ int wait(PyObject* self, std::int64_t deadline_ns) {
   const WakeSlot::Sleep sleeps_here(waiter);
   for (;;) {
     if (interrupted()) return 0;
+    if (LoopCompanion* companion = thread_companion()) {
+      companion->sleep(waiter, deadline_ns);
+      return interrupted() ? 0 : poll(self);  // what was served may have given the loop something to do
+    }
     Py_BEGIN_ALLOW_THREADS;
     waiter.sleep(deadline_ns);
     Py_END_ALLOW_THREADS;
@@ -270,7 +275,11 @@ PyObject* select(PyObject* self, const Arguments& given) {
   state.selecting = true;
   int count = poll(self);
   // What was to be told by wake() was done before it, so it is seen by the loop after this, whatever the count.
-  if (!state.waiter->take_wake() && count == 0 && waits) count = wait(self, deadline_ns);
+  if (!state.waiter->take_wake() && count == 0 && waits) {
+    count = wait(self, deadline_ns);
+  } else if (LoopCompanion* companion = thread_companion()) {
+    companion->between_rounds();
+  }
   state.selecting = false;
   if (state.closing) {
     state.waiter.reset();

@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "base/clock.h"
+#include "loop/companion.h"
 
 namespace erlang_python {
 namespace {
@@ -16,6 +17,8 @@ namespace {
 constexpr std::int64_t kExactBelowNs = 20 * kNsPerMs;
 
 constexpr std::int64_t kNsPerSecond = 1'000 * kNsPerMs;
+
+thread_local LoopCompanion* companion_of_thread = nullptr;
 
 /// How many times this process is the child of a fork that it lived through.
 std::atomic<unsigned> forks = 0;
@@ -31,6 +34,10 @@ void end_sleep(uv_loop_t* loop) {
 }
 
 }  // namespace
+
+LoopCompanion* thread_companion() { return companion_of_thread; }
+
+void set_thread_companion(LoopCompanion* companion) { companion_of_thread = companion; }
 
 std::unique_ptr<Waiter> Waiter::open(int& code) {
   count_forks();
@@ -96,6 +103,20 @@ void Waiter::sleep(std::int64_t deadline_ns) noexcept {
   sleeping_.store(true, std::memory_order_seq_cst);
   if (!woken_.load(std::memory_order_seq_cst)) uv_run(&loop_, UV_RUN_ONCE);
   sleeping_.store(false, std::memory_order_relaxed);
+}
+
+Waiter::Place Waiter::enter_sleep(std::int64_t deadline_ns) noexcept {
+  follow_fork();
+  arm(deadline_ns);
+  uv_run(&loop_, UV_RUN_NOWAIT);  // what was started since the last run is not in libuv's epoll set yet
+  sleeping_.store(true, std::memory_order_seq_cst);
+  if (woken_.load(std::memory_order_seq_cst)) return {-1, 0};
+  return {uv_backend_fd(&loop_), uv_backend_timeout(&loop_)};
+}
+
+void Waiter::leave_sleep() noexcept {
+  sleeping_.store(false, std::memory_order_relaxed);
+  uv_run(&loop_, UV_RUN_NOWAIT);
 }
 
 void Waiter::arm(std::int64_t deadline_ns) noexcept {

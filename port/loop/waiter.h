@@ -59,6 +59,15 @@ class Waiter final : public Wakeable {
   /// return early for no reason, though never because of a deadline to come: look at the clock.
   void sleep(std::int64_t deadline_ns) noexcept;
 
+  /// The same in two halves, for who sleeps in a poll of his own: enter_sleep() says what has to be polled and for how
+  /// long at most (milliseconds, -1 for ever); leave_sleep() comes after it, in any case. `fd` -1: do not sleep.
+  struct Place {
+    int fd;
+    int timeout_ms;
+  };
+  Place enter_sleep(std::int64_t deadline_ns) noexcept;
+  void leave_sleep() noexcept;
+
   /// For handles of others; they are closed before the Waiter is.
   uv_loop_t& libuv() { return loop_; }
 

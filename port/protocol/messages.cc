@@ -37,6 +37,10 @@ std::optional<Shape> shape_of(std::int64_t operation) {
       return Shape{3, false, true, false};
     case static_cast<int>(Operation::kInterrupt):
       return Shape{3, true, true, false};
+    case static_cast<int>(Operation::kCancel):
+      return Shape{3, true, true, false};
+    case static_cast<int>(Operation::kCredit):
+      return Shape{5, true, true, false};
     case static_cast<int>(Operation::kStats):
       return Shape{2, true, false, false};
     case static_cast<int>(Operation::kFunctions):

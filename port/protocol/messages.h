@@ -29,6 +29,8 @@ enum class Operation : std::uint8_t {
   kStats = 14,
   kFunctions = 15,
   kMessagesTaken = 16,
+  kCancel = 17,
+  kCredit = 18,
 };
 
 /// First element of the header of a frame to Erlang.
@@ -47,14 +49,18 @@ enum class Notice : std::uint8_t {
   kMessages = 12,
   kAbandoned = 13,
   kLargeMessage = 14,
+  kStarted = 15,
+  kItems = 16,
 };
 
 enum RequestFlag : std::uint32_t {
   kTraceback = 1,
   kStrict = 2,
   kBuffer = 4,
+  kTask = 8,     ///< a value that is awaitable is awaited on the context's event loop
+  kStream = 16,  ///< the value is iterated
 };
-constexpr std::uint32_t kAllRequestFlags = kTraceback | kStrict | kBuffer;
+constexpr std::uint32_t kAllRequestFlags = kTraceback | kStrict | kBuffer | kTask | kStream;
 
 using ContextId = std::uint32_t;
 
@@ -72,6 +78,9 @@ struct Message {
   std::uint64_t callback = 0;  ///< of a RESULT: the number of the callback that it answers
   std::size_t body = 0;        ///< position in the frame of the first term after the header fields
 };
+
+/// The bytes of an alias as a key.
+inline std::string text_of(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
 
 /// Why a frame was refused, with the alias and slot when they could be read, so that the caller can be told.
 struct Malformed {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "callback/python_functions.h"
+#include "context/ticket_type.h"
 
 namespace erlang_python {
 namespace {
@@ -39,7 +40,11 @@ PyObject* write_output(PyObject* module, PyObject* args) {
   Py_RETURN_NONE;
 }
 
-PyObject* current_namespace(PyObject*, PyObject*) {
+PyObject* current_namespace(PyObject* module, PyObject*) {
+  if (thread_namespace == nullptr) {
+    const Ticket* ticket = current_ticket(module);
+    if (ticket != nullptr && ticket->shown_as_main) return Py_NewRef(ticket->shown_as_main.get());
+  }
   return Py_NewRef(thread_namespace != nullptr ? thread_namespace : Py_None);
 }
 
@@ -59,7 +64,7 @@ PyMethodDef methods[] = {
 
 int exec_module(PyObject* module) {
   erlang_module_state(module) = ErlangModule{};
-  return add_callback_functions(module) ? 0 : -1;
+  return add_callback_functions(module) && add_ticket_type(module) ? 0 : -1;
 }
 
 void free_module(void* module) {

@@ -20,6 +20,8 @@ bool open_erlang_module();
 struct ErlangModule {
   const ErlangLink* link = nullptr;
   ContextId context = 0;
+  PyObject* ticket_type = nullptr;     ///< class `Ticket`; lives as long as the module
+  PyObject* scope_variable = nullptr;  ///< the contextvars.ContextVar `scope`, likewise
   PythonTypes* types = nullptr;  ///< owned: threads may ask whose context is gone; null until open_erlang_module()
 };
 

@@ -5,21 +5,12 @@
 namespace erlang_python {
 
 /// While it lives, Python code runs as if nothing was below it on the stack: the limit of recursion counts from here
-/// (how deep others wait below is bounded elsewhere), and no exception is being handled that a new one would be chained
-/// to. Attached, on one thread.
+/// (how deep others wait below is bounded elsewhere), no exception is being handled that a new one would be chained to,
+/// and with `hide_loop` no event loop is running. Attached, on one thread.
 class FreshStack {
  public:
-  FreshStack()
-      : state_(PyThreadState_Get()),
-        remaining_(state_->py_recursion_remaining),
-        handled_(PyRef::steal(PyErr_GetHandledException())) {
-    state_->py_recursion_remaining = state_->py_recursion_limit;
-    if (handled_) PyErr_SetHandledException(nullptr);
-  }
-  ~FreshStack() {
-    if (handled_) PyErr_SetHandledException(handled_.get());
-    state_->py_recursion_remaining = remaining_;
-  }
+  explicit FreshStack(bool hide_loop = true);
+  ~FreshStack();
   FreshStack(const FreshStack&) = delete;
   FreshStack& operator=(const FreshStack&) = delete;
 
@@ -27,6 +18,8 @@ class FreshStack {
   PyThreadState* const state_;
   const int remaining_;
   const PyRef handled_;
+  PyRef asyncio_;  ///< module _asyncio, when a loop was running
+  PyRef loop_;
 };
 
 }  // namespace erlang_python

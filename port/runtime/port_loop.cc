@@ -112,7 +112,7 @@ void PortLoop::on_captured(int fd, int pipe) {
 
 void PortLoop::on_tick() {
   parts_.ticker.acknowledge();
-  if (parts_.writer.has_messages()) parts_.writer.flush_messages();
+  if (parts_.writer.has_batches()) parts_.writer.flush_batches();
   const auto now = parts_.reader.leadership().snapshot();
   const bool stuck = now.running && running_at_last_tick_ && now.turn == turn_at_last_tick_;
   if (stuck && parts_.reader.leadership().loop_steal(now.turn)) start_watching_stdin();
@@ -124,7 +124,7 @@ void PortLoop::on_tick() {
     watched_ns_ = time;
     parts_.watched.watch(time);
   }
-  const auto idle = [this] { return !parts_.watched.busy() && !parts_.writer.has_messages(); };
+  const auto idle = [this] { return !parts_.watched.busy() && !parts_.writer.has_batches(); };
   if (idle()) {
     parts_.ticker.disarm();
     if (!idle()) parts_.ticker.ensure_armed();

@@ -37,7 +37,7 @@ void StdoutWriter::send(Bytes first, Bytes second) {
   bool ring = false;
   {
     const std::scoped_lock lock(mu_);
-    ring = put_messages();
+    ring = put_batches();
     ring = put(first, second) || ring;
   }
   ring_if(ring);
@@ -60,16 +60,39 @@ void StdoutWriter::send_message(Bytes etf) {
   bool ring = false;
   {
     const std::scoped_lock lock(mu_);
+    ring = put_items();
     if (etf.size() > kMaxPieceBytes) {
-      ring = put_messages();
+      ring = put_messages() || ring;
       ring = put_large_message(etf) || ring;
     } else {
       messages_.add(etf);
-      has_messages_.store(true, std::memory_order_seq_cst);
-      if (messages_.size() >= kMessageBatchBytes || now_ns() - messages_sent_ns_ > kNsPerMs) ring = put_messages();
+      ring = keep_or_put(messages_.size()) || ring;
     }
   }
   ring_if(ring);
+}
+
+void StdoutWriter::send_item(Bytes alias, Bytes etf) {
+  bool ring = false;
+  {
+    const std::scoped_lock lock(mu_);
+    ring = put_messages();
+    if (!items_.belongs_to(alias)) ring = put_items() || ring;
+    items_.add(alias, etf);
+    ring = keep_or_put(items_.size()) || ring;
+  }
+  ring_if(ring);
+}
+
+bool StdoutWriter::keep_or_put(std::size_t batch_bytes) {
+  has_batches_.store(true, std::memory_order_seq_cst);
+  if (batch_bytes < kBatchBytes && now_ns() - batch_sent_ns_ <= kNsPerMs) return false;
+  return put_batches();
+}
+
+bool StdoutWriter::put_batches() {
+  const bool ring = put_messages();
+  return put_items() || ring;
 }
 
 bool StdoutWriter::put_messages() {
@@ -78,9 +101,42 @@ bool StdoutWriter::put_messages() {
   messages_on_way_.fetch_add(static_cast<std::int64_t>(frame.size() - kLengthBytes), std::memory_order_relaxed);
   const bool ring = put(frame, {});
   messages_.clear();
-  messages_sent_ns_ = now_ns();
-  has_messages_.store(false, std::memory_order_seq_cst);
+  batch_sent();
   return ring;
+}
+
+bool StdoutWriter::put_items() {
+  if (items_.empty()) return false;
+  std::size_t payload_start = 0;
+  const Bytes frame = items_.finish(payload_start);
+  const bool ring = put_in_pieces(frame, payload_start, items_.alias());
+  items_.clear();
+  batch_sent();
+  return ring;
+}
+
+void StdoutWriter::batch_sent() {
+  batch_sent_ns_ = now_ns();
+  has_batches_.store(false, std::memory_order_seq_cst);
+}
+
+bool StdoutWriter::put_in_pieces(Bytes frame, std::size_t payload_start, Bytes key) {
+  Bytes rest = frame.subspan(payload_start);
+  if (rest.size() <= kMaxPieceBytes) return put(frame, {});
+  bool ring = false;
+  TermWriter header;
+  while (rest.size() > kMaxPieceBytes) {
+    const Bytes piece = rest.first(kMaxPieceBytes);
+    rest = rest.subspan(kMaxPieceBytes);
+    begin_notice(header, Notice::kPiece, 1);
+    header.raw(key);
+    write_be32(header.data(), header.size() - kLengthBytes + piece.size());
+    ring = put(header.bytes(), piece) || ring;
+  }
+  header.clear();
+  header.raw(frame.first(payload_start));
+  write_be32(header.data(), payload_start - kLengthBytes + rest.size());
+  return put(header.bytes(), rest) || ring;
 }
 
 bool StdoutWriter::put_large_message(Bytes etf) {
@@ -101,11 +157,11 @@ bool StdoutWriter::put_large_message(Bytes etf) {
   return ring;
 }
 
-void StdoutWriter::flush_messages() {
+void StdoutWriter::flush_batches() {
   bool ring = false;
   {
     const std::scoped_lock lock(mu_);
-    ring = put_messages();
+    ring = put_batches();
   }
   ring_if(ring);
 }

@@ -10,6 +10,7 @@
 #include "base/unique_fd.h"
 #include "etf/term_writer.h"
 #include "protocol/messages.h"
+#include "runtime/item_batch.h"
 #include "runtime/message_batch.h"
 
 namespace erlang_python {
@@ -39,12 +40,14 @@ class StdoutWriter {
   /// `etf`: {Dest, Message} with its version byte. A message after a pause leaves at once; of many in a row some
   /// hundreds go together.
   void send_message(Bytes etf);
-  /// Messages wait to leave with others: somebody must flush_messages() within a moment.
-  bool has_messages() const { return has_messages_.load(std::memory_order_seq_cst); }
-  void flush_messages();
+  /// Messages or items wait to leave with others: somebody must flush_batches() within a moment.
+  bool has_batches() const { return has_batches_.load(std::memory_order_seq_cst); }
+  void flush_batches();
   /// False when Erlang has yet to handle so many that the sender should wait_for_message_room(), without a GIL.
   bool has_message_room() const { return messages_on_way_.load(std::memory_order_relaxed) < kMessageWindowBytes; }
   void wait_for_message_room();
+  /// `etf`: an item of the stream of this alias, without a version byte. Leaves as messages do.
+  void send_item(Bytes alias, Bytes etf);
   /// Erlang has handled frames of messages of this size.
   void messages_taken(std::uint64_t bytes);
 
@@ -63,14 +66,19 @@ class StdoutWriter {
   static constexpr std::size_t kHighWaterBytes = 4 * kMaxPieceBytes;
 
   // About 400 small messages; while they are handed on, replies wait.
-  static constexpr std::size_t kMessageBatchBytes = 16 * 1024;
+  static constexpr std::size_t kBatchBytes = 16 * 1024;
   static constexpr std::int64_t kMessageWindowBytes = 4 * kMaxPieceBytes;
 
   void send(Bytes first, Bytes second);
   /// True: the backlog bell is to be rung, without the lock. Guarded by mu_.
   [[nodiscard]] bool put(Bytes first, Bytes second);
+  [[nodiscard]] bool put_batches();
   [[nodiscard]] bool put_messages();
+  [[nodiscard]] bool put_items();
   [[nodiscard]] bool put_large_message(Bytes etf);
+  [[nodiscard]] bool put_in_pieces(Bytes frame, std::size_t payload_start, Bytes key);
+  [[nodiscard]] bool keep_or_put(std::size_t batch_bytes);
+  void batch_sent();
   void ring_if(bool wanted) const {
     if (wanted && bell_) bell_();
   }
@@ -85,12 +93,13 @@ class StdoutWriter {
   std::vector<std::uint8_t> backlog_;
   std::size_t backlog_begin_ = 0;
   std::condition_variable room_;
-  MessageBatch messages_;
-  std::int64_t messages_sent_ns_ = 0;  ///< when the last messages left
+  MessageBatch messages_;  ///< one of the two is empty
+  ItemBatch items_;
+  std::int64_t batch_sent_ns_ = 0;  ///< when the last one left
   std::uint64_t next_message_key_ = 0;
 
   std::atomic<std::size_t> backlog_bytes_ = 0;
-  std::atomic<bool> has_messages_ = false;
+  std::atomic<bool> has_batches_ = false;
   std::atomic<std::int64_t> messages_on_way_ = 0;
 };
 

@@ -79,11 +79,11 @@ TEST_CASE("who waits for a callback gets results and chains that are not newer t
 TEST_CASE("an alarm ends the wait for a callback, also when it comes before") {
   Mailbox mailbox;
   mailbox.alarm();
-  mailbox.sleep(-1, {true, 1});
+  mailbox.sleep({}, {true, 1});
   CHECK(mailbox.take_alarm());
   CHECK_FALSE(mailbox.take_alarm());
   std::thread other([&] { mailbox.alarm(); });
-  while (!mailbox.take_alarm()) mailbox.sleep(-1, {true, 1});
+  while (!mailbox.take_alarm()) mailbox.sleep({}, {true, 1});
   other.join();
 }
 
@@ -96,7 +96,7 @@ TEST_CASE("no push is slept through") {
         CHECK(next->message.env == expected);
         ++expected;
       } else {
-        mailbox.sleep(-1);
+        mailbox.sleep({});
       }
     }
   });

@@ -1,0 +1,117 @@
+// The part of Context that runs its event loop, and serves requests between the loop's rounds. See docs/design.md,
+// "Event loops".
+
+#include <algorithm>
+
+#include "base/clock.h"
+#include "context/context.h"
+#include "python/fresh_stack.h"
+
+namespace erlang_python {
+namespace {
+
+// How long requests are served before the loop has its turn again.
+constexpr std::int64_t kTurnNs = kNsPerMs;
+
+}  // namespace
+
+void Context::run_loop() {
+  services_.census.enter();
+  enter_python();
+  begin({}, 0).scope.tasks = true;
+  loop_runs_ = true;
+  watch_task_deadlines();
+  auto tasks = PyRef::steal(PyImport_ImportModule("erlang._tasks"));
+  auto ended = tasks ? PyRef::steal(PyObject_CallMethod(tasks.get(), "run", nullptr)) : PyRef();
+  // An interrupt that hit the loop itself, between tasks, is over; whatever else ends it is worth a line.
+  if (!ended && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) == 0) PyErr_WriteUnraisable(tasks.get());
+  PyErr_Clear();
+  loop_runs_ = false;
+  static_cast<void>(end());
+  leave_python();
+  services_.census.leave();
+}
+
+/// What is served now: everything, between the rounds of the context's own loop; for a loop that a request runs, what
+/// its call chain may ask for.
+Wanted Context::wanted_by_loop() const {
+  if (loop_runs_ && depth_ == 1) return {};
+  return {true, newest_chain(levels_[depth_ - 1]->scope.chain)};
+}
+
+std::uint64_t Context::newest_chain(std::uint64_t own) const {
+  return depth_ < 2 ? own : std::max(own, levels_[depth_ - 2]->newest_chain);
+}
+
+bool Context::serve_mail(const Wanted& wanted) {
+  if (!mailbox_.has(wanted)) return false;
+  static_cast<void>(mailbox_.take_alarm());
+  bool served = false;
+  const std::int64_t until = now_ns() + kTurnNs;
+  while (!stopped_) {
+    auto request = mailbox_.pop(wanted);
+    if (!request) break;
+    served = true;
+    if (request->message.operation == Operation::kResult) {
+      take_result(std::move(*request));
+    } else {
+      levels_[depth_ - 1]->newest_chain = wanted.newest_chain;
+      const FreshStack fresh(!starts_on_loop(*request));
+      execute(*request);
+    }
+    if (services_.writer.congested()) {
+      interpreter_->detach();
+      services_.writer.wait_for_room();
+      interpreter_->attach();
+    }
+    if (now_ns() >= until) break;
+  }
+  if (stopped_ && loop_runs_) stop_loop();
+  return served;
+}
+
+/// Coroutines are started on the loop between whose rounds we are; other requests do not see that there is one.
+bool Context::starts_on_loop(const Request& request) const {
+  return loop_runs_ && depth_ == 1 && (request.message.flags & (kTask | kStream)) != 0;
+}
+
+void Context::between_rounds() {
+  if (depth_ > 0) static_cast<void>(serve_mail(wanted_by_loop()));
+}
+
+void Context::sleep(Waiter& waiter, std::int64_t deadline_ns) {
+  if (depth_ == 0) {
+    // In the clearing up of the context: nothing is served any more.
+    Py_BEGIN_ALLOW_THREADS;
+    waiter.sleep(deadline_ns);
+    Py_END_ALLOW_THREADS;
+    return;
+  }
+  const Wanted wanted = wanted_by_loop();
+  if (serve_mail(wanted)) return;
+  const bool idle = loop_runs_ && depth_ == 1;
+  if (idle) {
+    leave_python();
+  } else {
+    interpreter_->detach();
+  }
+  services_.census.leave();
+  const Waiter::Place place = waiter.enter_sleep(deadline_ns);
+  if (place.fd >= 0) await_mail(wanted, {-1, place.fd, place.timeout_ms});
+  waiter.leave_sleep();
+  services_.census.enter();
+  if (idle) {
+    enter_python();
+  } else {
+    interpreter_->attach();
+  }
+  static_cast<void>(serve_mail(wanted));
+}
+
+void Context::stop_loop() {
+  auto tasks = PyRef::steal(PyImport_ImportModule("erlang._tasks"));
+  const auto stopped = tasks ? PyRef::steal(PyObject_CallMethod(tasks.get(), "stop", nullptr)) : PyRef();
+  if (!stopped) PyErr_Clear();
+}
+
+}  // namespace erlang_python

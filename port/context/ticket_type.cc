@@ -1,0 +1,139 @@
+#include "context/ticket_type.h"
+
+#include <new>
+
+#include "context/context.h"
+#include "python/erlang_module.h"
+
+namespace erlang_python {
+namespace {
+
+struct TicketObject {
+  PyObject_HEAD std::shared_ptr<Ticket> ticket;
+};
+
+Ticket& ticket_of(PyObject* self) { return *reinterpret_cast<TicketObject*>(self)->ticket; }
+
+void destroy(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  reinterpret_cast<TicketObject*>(self)->ticket.~shared_ptr();
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+/// Null with RuntimeError set: the context has stopped.
+std::shared_ptr<Context> context_of(PyObject* self) {
+  auto context = ticket_of(self).context.lock();
+  if (!context) PyErr_SetString(PyExc_RuntimeError, "the context of this request has stopped");
+  return context;
+}
+
+PyObject* finish(PyObject* self, PyObject* value) {
+  const auto context = context_of(self);
+  if (!context) return nullptr;
+  context->finish_ticket(ticket_of(self), value);
+  Py_RETURN_NONE;
+}
+
+PyObject* fail(PyObject* self, PyObject* exception) {
+  const auto context = context_of(self);
+  if (!context) return nullptr;
+  context->fail_ticket(ticket_of(self), exception);
+  Py_RETURN_NONE;
+}
+
+PyObject* end(PyObject* self, PyObject*) {
+  const auto context = context_of(self);
+  if (!context) return nullptr;
+  context->end_stream(ticket_of(self));
+  Py_RETURN_NONE;
+}
+
+PyObject* item(PyObject* self, PyObject* value) {
+  const auto context = context_of(self);
+  if (!context || !context->send_item(ticket_of(self), value)) return nullptr;
+  return PyBool_FromLong(ticket_of(self).has_credit() ? 1 : 0);
+}
+
+PyObject* pump(PyObject* self, PyObject* iterator) {
+  const auto context = context_of(self);
+  if (!context) return nullptr;
+  const auto pumped = context->pump(ticket_of(self), iterator);
+  if (!pumped) return nullptr;
+  return PyLong_FromLong(static_cast<long>(*pumped));
+}
+
+PyObject* want_credit(PyObject* self, PyObject*) {
+  Ticket& ticket = ticket_of(self);
+  ticket.waits_for_credit = !ticket.has_credit();
+  return PyBool_FromLong(ticket.waits_for_credit ? 1 : 0);
+}
+
+PyObject* expire(PyObject* self, PyObject*) {
+  Ticket& ticket = ticket_of(self);
+  if (ticket.why == Interruption::kNone) ticket.why = Interruption::kTimeout;
+  Py_RETURN_NONE;
+}
+
+PyMethodDef methods[] = {
+    {"finish", finish, METH_O, "finish(value) -> None\n\nThe coroutine has returned this value."},
+    {"fail", fail, METH_O, "fail(exception) -> None\n\nThe coroutine or stream has raised this exception."},
+    {"end", end, METH_NOARGS, "end() -> None\n\nThe stream has no more items."},
+    {"item", item, METH_O, "item(value) -> bool\n\nSend an item of the stream. False: there is no more credit."},
+    {"pump", pump, METH_O,
+     "pump(iterator) -> int\n\nSend items of an iterator for about a millisecond. 0: there are more, 1: there is no "
+     "more "
+     "credit, 2: the iterator has ended."},
+    {"want_credit", want_credit, METH_NOARGS,
+     "want_credit() -> bool\n\nTrue: there is none now, and erlang._tasks.credited() will be called when there is."},
+    {"expire", expire, METH_NOARGS, "expire() -> None\n\nThe timeout has passed: what fails from now on fails for it."},
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyType_Slot slots[] = {
+    {Py_tp_doc, const_cast<char*>("A request that goes on on the event loop of its context.")},
+    {Py_tp_dealloc, reinterpret_cast<void*>(destroy)},
+    {Py_tp_methods, methods},
+    {0, nullptr},
+};
+
+PyType_Spec spec = {"_erlang.Ticket", sizeof(TicketObject), 0,
+                    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};
+
+}  // namespace
+
+bool add_ticket_type(PyObject* module) {
+  auto type = PyRef::steal(PyType_FromModuleAndSpec(module, &spec, nullptr));
+  auto scope = PyRef::steal(PyContextVar_New("erlang_scope", nullptr));
+  if (!type || !scope || PyModule_AddObjectRef(module, "Ticket", type.get()) != 0 ||
+      PyModule_AddObjectRef(module, "scope", scope.get()) != 0) {
+    return false;
+  }
+  ErlangModule& state = erlang_module_state(module);
+  state.ticket_type = type.release();
+  state.scope_variable = scope.release();
+  return true;
+}
+
+PyRef make_ticket_object(std::shared_ptr<Ticket> ticket) {
+  auto module = PyRef::steal(PyImport_ImportModule("_erlang"));
+  if (!module) return {};
+  auto* type = reinterpret_cast<PyTypeObject*>(erlang_module_state(module.get()).ticket_type);
+  auto object = PyRef::steal(type->tp_alloc(type, 0));
+  if (object) new (&reinterpret_cast<TicketObject*>(object.get())->ticket) std::shared_ptr<Ticket>(std::move(ticket));
+  return object;
+}
+
+Ticket* current_ticket(PyObject* module) {
+  const ErlangModule& state = erlang_module_state(module);
+  PyObject* found = nullptr;
+  if (state.scope_variable == nullptr || PyContextVar_Get(state.scope_variable, nullptr, &found) != 0) {
+    PyErr_Clear();
+    return nullptr;
+  }
+  const auto object = PyRef::steal(found);
+  const bool is_ticket = object && reinterpret_cast<PyObject*>(Py_TYPE(object.get())) == state.ticket_type;
+  return is_ticket ? &ticket_of(object.get()) : nullptr;  // the variable keeps it alive
+}
+
+}  // namespace erlang_python

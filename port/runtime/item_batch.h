@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "protocol/frame.h"
+#include "protocol/messages.h"
+
+namespace erlang_python {
+
+/// An ITEMS frame in the making: items of one stream, in the order in which they came.
+class ItemBatch {
+ public:
+  bool empty() const { return count_ == 0; }
+  std::size_t size() const { return bytes_.size(); }
+  bool belongs_to(Bytes alias) const {
+    return alias.size() == alias_.size() && std::equal(alias.begin(), alias.end(), alias_.begin());
+  }
+
+  /// `etf`: a term without its version byte. The batch is empty, or belongs to the stream of this alias.
+  void add(Bytes alias, Bytes etf) {
+    if (empty()) begin(alias);
+    bytes_.insert(bytes_.end(), etf.begin(), etf.end());
+    ++count_;
+  }
+
+  /// The whole frame, its length in front; valid until clear(). `payload_start`: where the list of items begins.
+  Bytes finish(std::size_t& payload_start) {
+    bytes_.push_back(106);  // NIL_EXT
+    write_be32(bytes_.data(), bytes_.size() - kLengthBytes);
+    write_be32(bytes_.data() + payload_start_ + 2, count_);
+    payload_start = payload_start_;
+    return {bytes_.data(), bytes_.size()};
+  }
+
+  Bytes alias() const { return {alias_.data(), alias_.size()}; }
+
+  void clear() {
+    bytes_.clear();
+    count_ = 0;
+  }
+
+ private:
+  void begin(Bytes alias) {
+    alias_.assign(alias.begin(), alias.end());
+    // {16, Alias}, then 131 and a LIST_EXT whose length is written last.
+    bytes_.assign(kLengthBytes, 0);
+    bytes_.insert(bytes_.end(), {131, 104, 2, 97, static_cast<std::uint8_t>(Notice::kItems)});
+    bytes_.insert(bytes_.end(), alias.begin(), alias.end());
+    payload_start_ = bytes_.size();
+    bytes_.insert(bytes_.end(), {131, 108, 0, 0, 0, 0});
+  }
+
+  std::vector<std::uint8_t> bytes_;
+  std::vector<std::uint8_t> alias_;
+  std::size_t payload_start_ = 0;
+  std::size_t count_ = 0;
+};
+
+}  // namespace erlang_python

@@ -1,0 +1,176 @@
+"""The event loop of a context, and the requests that go on on it. For the port program, on the context's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+
+import _erlang
+
+from erlang._loop import ErlangEventLoop
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from typing import Any
+
+_NO_CREDIT, _ENDED = 1, 2  # what Ticket.pump() answers; 0: there is more
+
+
+class _Requests(threading.local):
+    """Of a context: its loop, and the tasks of its requests."""
+
+    def __init__(self) -> None:
+        self.loop: ErlangEventLoop | None = None
+        self.tasks: dict[_erlang.Ticket, asyncio.Task[None]] = {}
+        self.credits: dict[_erlang.Ticket, asyncio.Future[None]] = {}
+
+
+_here = _Requests()
+
+
+def _loop() -> ErlangEventLoop:
+    if _here.loop is None:
+        _here.loop = ErlangEventLoop()
+    return _here.loop
+
+
+def run() -> None:
+    """Runs the loop of the context until :func:`stop`, or until an interrupt hits the loop itself."""
+    _loop().run_forever()
+
+
+def stop() -> None:
+    """Lets :func:`run` return."""
+    if _here.loop is not None:
+        _here.loop.stop()
+
+
+def start(ticket: _erlang.Ticket, value: Any, stream: bool, timeout: float | None, nested: bool) -> None:
+    """Lets a coroutine, or a stream, answer for the request of ``ticket``.
+
+    ``timeout`` in seconds. ``nested``: the thread waits for the request below, so it is run to its end, here and now.
+    """
+    if stream and not hasattr(value, "__aiter__"):
+        value = iter(value)
+    answer = _stream(ticket, value) if stream else _task(ticket, value)
+    context = contextvars.copy_context()
+    context.run(_erlang.scope.set, ticket)
+    if nested:
+        context.run(_run_nested, ticket, answer, timeout)
+    else:
+        _start_on(_loop(), ticket, answer, timeout, context)
+
+
+def _start_on(
+    loop: asyncio.AbstractEventLoop,
+    ticket: _erlang.Ticket,
+    answer: Any,
+    timeout: float | None,
+    context: contextvars.Context,
+) -> asyncio.Task[None]:
+    # A coroutine that never waits is answered before this returns.
+    task = asyncio.Task(answer, loop=loop, context=context, eager_start=loop.is_running())
+    if task.done():
+        return task
+    _here.tasks[ticket] = task
+    timer = None if timeout is None else loop.call_later(max(timeout, 0), _expire, ticket, task)
+
+    def ended(_: object) -> None:
+        _here.tasks.pop(ticket, None)
+        if timer is not None:
+            timer.cancel()
+
+    task.add_done_callback(ended)
+    return task
+
+
+def _run_nested(ticket: _erlang.Ticket, answer: Any, timeout: float | None) -> None:
+    with asyncio.Runner(loop_factory=ErlangEventLoop) as runner:
+        loop = runner.get_loop()
+        task = _start_on(loop, ticket, answer, timeout, contextvars.copy_context())
+        loop.run_until_complete(task)
+
+
+def _expire(ticket: _erlang.Ticket, task: asyncio.Task[None]) -> None:
+    ticket.expire()
+    task.cancel()
+
+
+def cancel(ticket: _erlang.Ticket) -> None:
+    """Erlang, or an interrupt, wants the request to end."""
+    task = _here.tasks.get(ticket)
+    if task is not None:
+        task.cancel()
+
+
+def credited(ticket: _erlang.Ticket) -> None:
+    """Erlang has room for more items of a stream that waits for that."""
+    future = _here.credits.pop(ticket, None)
+    if future is not None and not future.done():
+        future.set_result(None)
+
+
+async def _task(ticket: _erlang.Ticket, awaitable: Awaitable[Any]) -> None:
+    try:
+        value = await awaitable
+    except BaseException as error:  # an interrupt is for this request, not for the loop
+        ticket.fail(error)
+    else:
+        ticket.finish(value)
+
+
+async def _stream(ticket: _erlang.Ticket, items: Any) -> None:
+    try:
+        if hasattr(items, "__aiter__"):
+            async for item in items:
+                if not ticket.item(item):
+                    await _credit(ticket)
+        else:
+            while (state := ticket.pump(items)) != _ENDED:
+                await (_credit(ticket) if state == _NO_CREDIT else asyncio.sleep(0))
+    except BaseException as error:
+        failed = await _close(items, error)
+        ticket.fail(failed)
+    else:
+        ticket.end()
+
+
+async def _close(items: Any, error: BaseException) -> BaseException:
+    """Ends a generator that was left before its end; what the request fails with."""
+    try:
+        if hasattr(items, "aclose"):
+            await items.aclose()
+        elif hasattr(items, "close"):
+            items.close()
+    except BaseException as worse:
+        return worse
+    return error
+
+
+async def _credit(ticket: _erlang.Ticket) -> None:
+    if ticket.want_credit():
+        future = _here.credits[ticket] = asyncio.get_running_loop().create_future()
+        try:
+            await future
+        finally:
+            _here.credits.pop(ticket, None)
+
+
+def close() -> None:
+    """The context stops: ends its tasks and closes its loop."""
+    loop, _here.loop = _here.loop, None
+    if loop is None:
+        return
+    try:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=1))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        _here.tasks.clear()
+        _here.credits.clear()
+        loop.close()
