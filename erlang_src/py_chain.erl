@@ -14,8 +14,8 @@
 -export([caller/0, plain/0, starter/1]).
 
 -define(TABLE, py_callbacks).
-%% How many generations that were spawned without proc_lib, and so do not know their ancestors, are looked through.
--define(GENERATIONS, 8).
+%% How many processes are looked at, each before those that it came from.
+-define(LOOKS, 9).
 
 %% @doc The calling process runs this callback.
 -spec enter(#callback{}) -> ok.
@@ -41,7 +41,7 @@ caller() ->
     case py_slots:callbacks(py_slots:ref()) of
         0 -> plain();
         _ ->
-            case callback(self(), get('$callers'), get('$ancestors'), parent(self()), ?GENERATIONS) of
+            case callback() of
                 none -> plain();
                 {Root, Callback} -> nested(Root, Callback)
             end
@@ -93,18 +93,43 @@ default(Home = #route{env = 0, pool = Pool}, Starter) when Pool =/= default ->
 default(Home, _Starter) ->
     Home.
 
-%% The callback that `Pid' runs or descends from. Elixir's tasks know who asked for them, processes of proc_lib all
-%% their ancestors; of the others only the parent is known, which is then looked at in the same way.
-callback(Pid, Callers, Ancestors, Parent, Left) ->
-    case running([Pid, Parent | pids(Callers) ++ pids(Ancestors)]) of
-        none when Left > 0 ->
-            case oldest(Ancestors, Parent) of
-                Next when is_pid(Next), Next =/= Pid -> generation_before(Next, Left - 1);
-                _ -> none
+%% The callback that the calling process runs or descends from. Elixir's tasks know who asked for them, processes of
+%% proc_lib all their ancestors; of the others only the parent is known.
+callback() ->
+    look([self()], ?LOOKS).
+
+look([Pid | Rest], Left) when Left > 0 ->
+    case origin(Pid) of
+        {Callers, Ancestors, Parent} ->
+            case running([Pid, Parent | Callers ++ Ancestors]) of
+                none -> look(Rest ++ next(Callers, Ancestors, Parent), Left - 1);
+                Found -> Found
             end;
-        Found ->
-            Found
-    end.
+        unknown ->
+            look(Rest, Left - 1)
+    end;
+look(_, _) ->
+    none.
+
+%% Who may know more. Asking a process costs it a signal, and the supervisors of a busy node must not be asked: one of
+%% proc_lib is looked up no further than its ancestors go, unless the only one is its parent, which then is not of
+%% proc_lib.
+next(Callers, Ancestors, Parent) ->
+    [lists:last(Callers) || Callers =/= []] ++ [Parent || Ancestors =:= [] orelse Ancestors =:= [Parent]].
+
+origin(Self) when Self =:= self() ->
+    {parent, Parent} = process_info(Self, parent),
+    {pids(get('$callers')), pids(get('$ancestors')), Parent};
+origin(Pid) when is_pid(Pid), node(Pid) =:= node() ->
+    case process_info(Pid, [parent, dictionary]) of
+        [{parent, Parent}, {dictionary, Dictionary}] ->
+            Value = fun(Key) -> pids(proplists:get_value(Key, Dictionary)) end,
+            {Value('$callers'), Value('$ancestors'), Parent};
+        undefined ->
+            unknown
+    end;
+origin(_) ->
+    unknown.
 
 running([Pid | Rest]) when is_pid(Pid) ->
     case ets:lookup(?TABLE, Pid) of
@@ -120,27 +145,6 @@ running([_ | Rest]) ->
     running(Rest);
 running([]) ->
     none.
-
-%% A process of proc_lib is looked up no further than its ancestors go, unless the only one is its parent: that one was
-%% spawned without proc_lib. (Asking a process costs it a signal: the supervisors of a busy node must not be asked.)
-oldest(undefined, Parent) -> Parent;
-oldest([Only], Parent) when Only =:= Parent -> Parent;
-oldest(_, _Parent) -> none.
-
-generation_before(Pid, Left) when node(Pid) =:= node() ->
-    case process_info(Pid, [parent, dictionary]) of
-        [{parent, Parent}, {dictionary, Dictionary}] ->
-            Value = fun(Key) -> proplists:get_value(Key, Dictionary) end,
-            callback(Pid, Value('$callers'), Value('$ancestors'), Parent, Left);
-        undefined ->
-            none
-    end;
-generation_before(_Remote, _Left) ->
-    none.
-
-parent(Pid) ->
-    {parent, Parent} = process_info(Pid, parent),
-    Parent.
 
 %% Ancestors may be names.
 pids(List) when is_list(List) -> [pid(Element) || Element <- List];
