@@ -13,6 +13,7 @@ init([]) ->
     ok = py_tables:create(),
     {ok, {#{strategy => one_for_one, intensity => 5, period => 10}, [
         #{id => py_output, start => {py_output, start_link, []}},
+        #{id => py_functions, start => {py_functions, start_link, []}},
         #{id => py_semaphore, start => {py_semaphore, start_link, [py_config:max_concurrent()]}},
         #{id => py_context_router, start => {py_context_router, start_link, []}},
         #{id => py_pools_sup, start => {py_pools_sup, start_link, []}, type => supervisor, shutdown => infinity}]}}.

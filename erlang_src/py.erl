@@ -8,6 +8,8 @@
 %% Calling.
 -export([call/3, call/4, call/5, eval/1, eval/2, eval/3, exec/1, exec/2, exec/3]).
 -export([cast/3, cast/4, cast/5, spawn_call/3, spawn_call/4, spawn_call/5, await/1, await/2, parallel/1, interrupt/1]).
+%% Functions that Python may call.
+-export([register_function/2, register_function/3, unregister_function/1]).
 %% Pools and contexts.
 -export([register_pool/2, unregister_pool/1, context/0, context/1]).
 -export([start_contexts/0, start_contexts/1, stop_contexts/0, contexts_started/0, get_local_env/1]).
@@ -128,6 +130,22 @@ parallel(Calls) ->
 -spec interrupt(context()) -> ok | not_running | {error, term()}.
 interrupt(Ctx) ->
     py_context:interrupt(Ctx).
+
+%% Functions that Python may call.
+
+%% @doc From now on Python's `erlang.call(Name, A, B)' runs `Fun([A, B])' in a process of its own: docs/callbacks.md.
+-spec register_function(py_args:name(), fun(([term()]) -> term())) -> ok.
+register_function(Name, Fun) ->
+    py_functions:register(Name, Fun).
+
+%% @doc The same for `Module:Function([A, B])'.
+-spec register_function(py_args:name(), module(), atom()) -> ok.
+register_function(Name, Module, Function) ->
+    py_functions:register(Name, Module, Function).
+
+-spec unregister_function(py_args:name()) -> ok.
+unregister_function(Name) ->
+    py_functions:unregister(Name).
 
 %% Pools and contexts.
 

@@ -7,13 +7,13 @@
 -export([call/3, call/4, call/5, eval/1, eval/2, eval/3, exec/1, exec/2, exec/3]).
 -export([cast/3, cast/4, cast/5, await/1, await/2, parallel/1]).
 
--define(TIMEOUT, 30000).
+-define(AWAIT_MS, 30000).
 
--type request() :: {py_route:target(), py_protocol:operation(), Flags :: non_neg_integer(), timeout()}.
+-type request() :: {py_route:target(), py_protocol:operation(), Flags :: non_neg_integer(), py_request:limit()}.
 
 -spec call(py_args:name(), py_args:name(), [term()]) -> py:result().
 call(M, F, Args) ->
-    py_request:run(routed, py_args:operation(M, F, Args), 0, ?TIMEOUT).
+    py_request:run(routed, py_args:operation(M, F, Args), 0, default).
 
 -spec call(term(), term(), term(), term()) -> py:result().
 call(A, B, C, D) ->
@@ -25,7 +25,7 @@ call(A, B, C, D, E) ->
 
 -spec cast(py_args:name(), py_args:name(), [term()]) -> reference().
 cast(M, F, Args) ->
-    py_caster:cast(routed, py_args:operation(M, F, Args), 0, ?TIMEOUT).
+    py_caster:cast(routed, py_args:operation(M, F, Args), 0, default).
 
 -spec cast(term(), term(), term(), term()) -> reference().
 cast(A, B, C, D) ->
@@ -46,9 +46,9 @@ spawned({Target, Operation, Flags, Timeout}) ->
 request(Ctx, M, F, Args) when is_pid(Ctx) ->
     {{context, Ctx}, py_args:operation(M, F, Args), 0, infinity};
 request(M, F, Args, Kwargs) when is_map(Kwargs) ->
-    {routed, py_args:operation(M, F, Args, Kwargs), 0, ?TIMEOUT};
+    {routed, py_args:operation(M, F, Args, Kwargs), 0, default};
 request(Pool, M, F, Args) when is_list(Args), is_atom(Pool) ->
-    {{pool, Pool}, py_args:operation(M, F, Args), 0, ?TIMEOUT};
+    {{pool, Pool}, py_args:operation(M, F, Args), 0, default};
 request(_M, _F, _Args, Kwargs) ->
     error({bad_argument, kwargs, Kwargs}).
 
@@ -58,7 +58,7 @@ request(Ctx, M, F, Args, Options) when is_pid(Ctx) ->
 request(M, F, Args, Kwargs, Timeout) when is_map(Kwargs) ->
     {routed, py_args:operation(M, F, Args, Kwargs), 0, py_args:timeout(Timeout)};
 request(Pool, M, F, Args, Kwargs) when is_list(Args), is_atom(Pool) ->
-    {{pool, Pool}, py_args:operation(M, F, Args, Kwargs), 0, ?TIMEOUT};
+    {{pool, Pool}, py_args:operation(M, F, Args, Kwargs), 0, default};
 request(_M, _F, _Args, Kwargs, _Timeout) ->
     error({bad_argument, kwargs, Kwargs}).
 
@@ -86,13 +86,13 @@ flag(Key, Bit, Options) ->
 
 -spec eval(py_args:code()) -> py:result().
 eval(Expr) ->
-    eval_in(routed, Expr, #{}, ?TIMEOUT).
+    eval_in(routed, Expr, #{}, default).
 
 -spec eval(term(), term()) -> py:result().
 eval(Ctx, Expr) when is_pid(Ctx) ->
     eval_in({context, Ctx}, Expr, #{}, infinity);
 eval(Expr, Locals) ->
-    eval_in(routed, Expr, Locals, ?TIMEOUT).
+    eval_in(routed, Expr, Locals, default).
 
 -spec eval(term(), term(), term()) -> py:result().
 eval(Ctx, Expr, Locals) when is_pid(Ctx) ->
@@ -105,7 +105,7 @@ eval_in(Target, Expr, Locals, Timeout) ->
 
 -spec exec(py_args:code()) -> ok | {error, term()}.
 exec(Code) ->
-    py_request:run(routed, py_args:exec(Code), 0, ?TIMEOUT).
+    py_request:run(routed, py_args:exec(Code), 0, default).
 
 -spec exec(pid(), py_args:code()) -> ok | {error, term()}.
 exec(Ctx, Code) ->
@@ -119,7 +119,7 @@ exec(Ctx, _Code, _Timeout) ->
 
 -spec await(reference()) -> py:result().
 await(Ref) ->
-    await(Ref, ?TIMEOUT).
+    await(Ref, ?AWAIT_MS).
 
 -spec await(reference(), timeout()) -> py:result().
 await(Ref, Timeout) when is_reference(Ref) ->
@@ -133,7 +133,7 @@ await(Ref, _Timeout) ->
 
 -spec parallel([{py_args:name(), py_args:name(), [term()]}]) -> {ok, [py:result()]}.
 parallel(Calls) when is_list(Calls) ->
-    {ok, py_parallel:run([operation(Call) || Call <- Calls], ?TIMEOUT)};
+    {ok, py_parallel:run([operation(Call) || Call <- Calls], default)};
 parallel(Calls) ->
     error({bad_argument, calls, Calls}).
 

@@ -10,11 +10,12 @@
 -define(KEY, '$py_caster').
 
 %% @doc Never blocks. The call sees the caller's contexts and namespaces as they are now.
--spec cast(py_route:target(), py_protocol:operation(), non_neg_integer(), timeout()) -> reference().
-cast(Target, Operation, Flags, Timeout) ->
+-spec cast(py_route:target(), py_protocol:operation(), non_neg_integer(), py_request:limit()) -> reference().
+cast(Target, Operation, Flags, Limit) ->
     Ref = make_ref(),
-    caster() ! {cast, #{key => Ref, target => Target, operation => Operation, flags => Flags, timeout => Timeout,
-                        caller => py_env:caller()}},
+    Caller = py_env:caller(),
+    caster() ! {cast, #{key => Ref, target => Target, operation => Operation, flags => Flags,
+                        timeout => py_request:limit(Limit, Caller), caller => Caller}},
     Ref.
 
 caster() ->

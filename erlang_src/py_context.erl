@@ -14,7 +14,7 @@
 %% API: what it is.
 -export([create_local_env/1, get_local_env/1, get_nif_ref/1, get_interp_id/1, is_subinterp/1]).
 %% For the pool, requests, py_nif.
--export([start_pooled/2, env/1, why_dead/1, resolve/1]).
+-export([start_pooled/2, env/2, why_dead/1, resolve/1]).
 %% gen_server.
 -export([init_standalone/4, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
@@ -175,7 +175,7 @@ create_local_env(Ctx) ->
 -spec get_local_env(pid()) -> env().
 get_local_env(Ctx) ->
     {ok, Env} = py_env:local(Ctx),
-    {ok, Handle} = gen_server:call(Ctx, {env_handle, self(), Env}, infinity),
+    {ok, Handle} = gen_server:call(Ctx, {env_handle, py_chain:starter(py_env:caller()), Env}, infinity),
     Handle.
 
 %% @doc The context as py_nif knows it.
@@ -206,11 +206,11 @@ ask(Ctx, Request) ->
 start_pooled(Route, Mode) ->
     gen_server:start_link(?MODULE, {Route, Mode}, []).
 
-%% @doc The caller's namespace in this context.
--spec env(pid()) -> {ok, pos_integer()} | {error, gone}.
-env(Ctx) ->
+%% @doc The namespace of its own that a process has in this context. It lives as long as the process.
+-spec env(pid(), pid()) -> {ok, pos_integer()} | {error, gone}.
+env(Ctx, Pid) ->
     try
-        gen_server:call(Ctx, {env, self()}, infinity)
+        gen_server:call(Ctx, {env, Pid}, infinity)
     catch
         exit:_ -> {error, gone}
     end.
@@ -270,26 +270,28 @@ init({Route0 = #route{owner = Owner}, Mode}) ->
     Handle = make_ref(),
     ok = py_tables:add_handle(Handle, self(), 0),
     ok = py_tables:add_context(Route),
+    ok = py_homes:add_context(Route),
     {ok, #state{route = Route, mode = Mode, handle = Handle, monitor = monitor(process, Owner)}}.
 
 %% gen_server.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
-handle_call({env, Pid}, _From, State = #state{owners = Owners}) ->
+handle_call({env, Pid}, _From, State = #state{owners = Owners, route = Route}) ->
     case Owners of
         #{Pid := {_, Own, _}} when is_integer(Own) ->
             {reply, {ok, Own}, State};
         _ ->
             {Monitor, none, Made} = maps:get(Pid, Owners, {none, none, []}),
             {Env, Next} = allot(State),
+            ok = py_homes:add_env(Pid, Route#route{env = Env}),
             {reply, {ok, Env}, Next#state{owners = Owners#{Pid => {watch(Monitor, Pid), Env, Made}}}}
     end;
 handle_call({create_env, Pid}, _From, State) ->
     {Env, Next} = allot(State),
     give_handle(Pid, Env, Next);
 handle_call({env_handle, Pid, Env}, _From, State = #state{owners = Owners}) ->
-    {_, _, Made} = maps:get(Pid, Owners, {none, none, []}),
-    case lists:keyfind(Env, 2, Made) of
+    %% In a chain it may have been made by somebody else, with whom it goes.
+    case lists:keyfind(Env, 2, lists:append([Made || {_, _, Made} <- maps:values(Owners)])) of
         {Handle, _} -> {reply, {ok, Handle}, State};
         false -> give_handle(Pid, Env, State)
     end;
@@ -309,8 +311,9 @@ handle_cast(_Message, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({'DOWN', Monitor, process, _, Reason}, State = #state{monitor = Monitor}) ->
     {stop, {shutdown, {context_died, py_port:why(Reason)}}, State};
-handle_info({'DOWN', _, process, Pid, _}, State = #state{owners = Owners}) ->
+handle_info({'DOWN', _, process, Pid, _}, State = #state{owners = Owners, route = Route}) ->
     {{_, Own, Made}, Rest} = maps:take(Pid, Owners),
+    ok = py_homes:remove_env(Pid, Route),
     lists:foreach(fun({Handle, _}) -> py_tables:remove_handle(Handle) end, Made),
     lists:foreach(fun(Env) -> drop_env(Env, State) end,
                   lists:usort([Own || Own =/= none] ++ [Env || {_, Env} <- Made])),
@@ -326,6 +329,7 @@ handle_info(_Message, State) ->
 -spec terminate(term(), #state{}) -> ok.
 terminate(Reason, #state{route = #route{owner = Owner, port = Port, id = Id}, handle = Handle, owners = Owners}) ->
     ok = py_tables:remove_context(self(), py_port:why(Reason)),
+    ok = py_homes:remove_context(self()),
     ok = py_tables:remove_handle(Handle),
     _ = [py_tables:remove_handle(Made) || {_, _, Handles} <- maps:values(Owners), {Made, _} <- Handles],
     case Reason of

@@ -1,5 +1,6 @@
 %% @doc What a process remembers of its dealings with Python: bound contexts, and where it has namespaces. It lives in
-%% the process dictionary, so routing asks nobody, and it dies with the process.
+%% the process dictionary, so routing asks nobody, and it dies with the process. A process in a chain of calls works
+%% with the namespaces of the process that began it (py_chain).
 -module(py_env).
 
 -include("py_route.hrl").
@@ -12,12 +13,25 @@
 -spec caller() -> #caller{}.
 caller() ->
     case get(?KEY) of
-        undefined ->
-            Caller = #caller{id = py_slots:self_id()},
-            put(?KEY, Caller),
-            Caller;
-        Caller ->
-            Caller
+        Caller = #caller{root = none} -> Caller;
+        undefined -> remembered(py_chain:caller());
+        Descendant -> still_in_chain(Descendant)
+    end.
+
+remembered(Caller) ->
+    put(?KEY, Caller),
+    Caller.
+
+%% A process that outlives the callback that it descends from is its own from then on, with nothing but what it was
+%% bound to: the namespaces were the chain's.
+still_in_chain(Caller = #caller{root = Root, bound = Bound}) ->
+    case is_process_alive(Root) of
+        true -> Caller;
+        false ->
+            remembered((py_chain:plain())#caller{bound = case Bound of
+                none -> none;
+                _ -> Bound#route{env = 0}
+            end})
     end.
 
 %% @doc The route with the caller's own namespace in it, which is made if this is the first time; `stale' when the
@@ -26,7 +40,7 @@ caller() ->
 ensure(Route = #route{env = Env}) when Env > 0 ->
     Route;
 ensure(Route = #route{ctx = Ctx}) ->
-    case py_context:env(Ctx) of
+    case py_context:env(Ctx, py_chain:starter(caller())) of
         {ok, Env} -> remember(Route#route{env = Env});
         {error, gone} -> stale
     end.
@@ -38,10 +52,7 @@ remember(Route = #route{ctx = Ctx, pool = Pool}) ->
     Alive = maps:filter(fun(Known, _) -> is_process_alive(Known) end, Envs),
     put(?KEY, Caller#caller{
         bound = replace(Bound, Route),
-        pools = case Pools of
-            #{Pool := Other = #route{}} -> Pools#{Pool := replace(Other, Route)};
-            _ -> Pools#{Pool => Route}
-        end,
+        pools = maps:map(fun(_, Other) -> replace(Other, Route) end, maps:merge(#{Pool => Route}, Pools)),
         envs = Alive#{Ctx => Route}}),
     Route.
 

@@ -2,6 +2,13 @@
 -module(py_error).
 
 -export([format_error/1, format_why/1, bytes/1, printable/1]).
+%% Erlang's own exceptions, for Python.
+-export([exception/2, stack/1]).
+
+-define(EXCEPTION_BYTES, 2048).
+-define(STACK_BYTES, 8192).
+%% Of one argument in a stack trace.
+-define(ARGUMENT_CHARS, 200).
 
 %% @doc One sentence, as a UTF-8 binary; takes a reason, or the whole `{error, Reason}'.
 -spec format_error(term()) -> binary().
@@ -113,6 +120,48 @@ printable(Bytes) ->
     case unicode:characters_to_binary(Bytes) of
         Text when is_binary(Text) -> Text;
         _ -> unicode:characters_to_binary(Bytes, latin1)
+    end.
+
+%% @doc An exception in a line, such as `error:badarith'; at most 2 KiB.
+-spec exception(error | exit | throw, term()) -> binary().
+exception(Class, Reason) ->
+    at_most(?EXCEPTION_BYTES, io_lib:format("~ts:~0tp", [Class, Reason], [{chars_limit, ?EXCEPTION_BYTES}])).
+
+%% @doc Where it was raised, a frame to a line, the innermost first; without the frames that run every callback. At most
+%% 8 KiB.
+-spec stack(erlang:stacktrace()) -> binary().
+stack(Frames) ->
+    Theirs = lists:takewhile(fun(Frame) -> not (is_tuple(Frame) andalso element(1, Frame) =:= py_callback) end, Frames),
+    at_most(?STACK_BYTES, lists:join($\n, [frame(Frame) || Frame <- Theirs])).
+
+frame({Module, Function, Arity, Location}) ->
+    [io_lib:format("~0tp:~0tp", [Module, Function]), arity(Arity), place(Location)];
+frame({Fun, Arity, Location}) when is_function(Fun) ->
+    [io_lib:format("~0tp", [Fun]), arity(Arity), place(Location)];
+frame(Other) ->
+    limited(Other).
+
+%% Of the function that had no clause for them the arguments are known.
+arity(Arity) when is_integer(Arity) -> ["/", integer_to_list(Arity)];
+arity(Args) ->
+    ["(", lists:join(", ", [limited(Arg) || Arg <- Args]), ")"].
+
+limited(Term) ->
+    io_lib:format("~0tp", [Term], [{chars_limit, ?ARGUMENT_CHARS}]).
+
+place([{file, File}, {line, Line} | _]) -> io_lib:format(" (~ts:~b)", [File, Line]);
+place(_) -> "".
+
+%% Cut between two characters.
+at_most(Bytes, Chars) ->
+    case unicode:characters_to_binary(Chars) of
+        <<Head:Bytes/binary, Rest/binary>> when Rest =/= <<>> ->
+            case unicode:characters_to_binary(Head) of
+                {incomplete, Whole, _} -> Whole;
+                Whole -> Whole
+            end;
+        Text ->
+            Text
     end.
 
 text(What) when is_binary(What) -> printable(What);

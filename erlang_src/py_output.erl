@@ -8,7 +8,7 @@
 -include_lib("kernel/include/logger.hrl").
 
 %% API.
--export([start_link/0, line/4, dropped/2, memory_limit/3, refused/2]).
+-export([start_link/0, line/4, dropped/2, memory_limit/3, refused/2, messages_lost/3]).
 %% gen_server.
 -export([init/1, handle_call/3, handle_cast/2]).
 
@@ -32,6 +32,11 @@ memory_limit(Pool, Resident, Limit) ->
 -spec refused(atom(), binary()) -> ok.
 refused(Pool, Reason) ->
     gen_server:cast(?MODULE, {refused, Pool, Reason}).
+
+%% @doc So many messages from Python had nobody to go to; why the first of them had not. py_messages limits the rate.
+-spec messages_lost(atom(), pos_integer(), unknown | malformed | atom_table_full | {nobody, term()}) -> ok.
+messages_lost(Pool, Count, Why) ->
+    gen_server:cast(?MODULE, {messages_lost, Pool, Count, Why}).
 
 %% gen_server.
 
@@ -60,7 +65,15 @@ handle_cast({memory_limit, Pool, Resident, Limit}, none) ->
 handle_cast({refused, Pool, Reason}, none) ->
     ?LOG_ERROR("the port process of pool ~ts refused a frame: ~ts", [Pool, py_error:printable(Reason)],
                #{pool => Pool}),
+    {noreply, none};
+handle_cast({messages_lost, Pool, Count, Why}, none) ->
+    ?LOG_WARNING("python ~ts: ~b messages dropped~ts", [Pool, Count, lost(Why)], #{pool => Pool}),
     {noreply, none}.
+
+lost(unknown) -> "";
+lost(malformed) -> ": not a message";
+lost(atom_table_full) -> [": ", py_error:format_error({not_encodable, atom_table_full})];
+lost({nobody, Destination}) -> io_lib:format(": there is no process ~tp", [Destination], [{chars_limit, 200}]).
 
 level(1) -> notice;
 level(2) -> warning.

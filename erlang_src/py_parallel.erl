@@ -4,11 +4,12 @@
 
 -export([run/2]).
 
-%% @doc The results, in the order of the operations. Each has `Timeout' from when it is sent.
--spec run([py_protocol:operation()], timeout()) -> [py_request:result()].
-run(Operations, Timeout) ->
+%% @doc The results, in the order of the operations. Each has `Limit' from when it is sent.
+-spec run([py_protocol:operation()], py_request:limit()) -> [py_request:result()].
+run(Operations, Limit) ->
     Numbered = lists:zip(lists:seq(1, length(Operations)), Operations),
     Caller = py_env:caller(),
+    Timeout = py_request:limit(Limit, Caller),
     Job = fun({Key, Operation}) ->
         #{key => Key, target => routed, operation => Operation, flags => 0, timeout => Timeout, caller => Caller}
     end,

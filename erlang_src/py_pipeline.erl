@@ -14,7 +14,8 @@
 -export_type([pipeline/0, job/0, key/0, completion/0]).
 
 -type key() :: term().
-%% `timeout' counts from when the call is added, with `balance' from when it is sent. `caller': on whose behalf.
+%% `timeout' counts from when the call is added, with `balance' from when it is sent. `caller': on whose behalf, and in
+%% which chain of calls.
 -type job() :: #{key := key(), target := py_route:target(), operation := py_protocol:operation(),
                  flags := non_neg_integer(), timeout := timeout(), caller := #caller{}}.
 -type completion() :: {key(), py_request:result()}.
@@ -35,7 +36,7 @@
     queue = queue:new() :: queue:queue(#job{}),
     %% The first call, while it waits: for a slot, or for its pool.
     head = none :: none | {slot, reference(), #route{}, #job{}} | {pool, reference(), #job{}},
-    flights = #{} :: #{reference() => {#job{}, #route{}, py_slots:slot()}},
+    flights = #{} :: #{reference() => {#job{}, #route{}, py_slots:slot() | 0}},
     %% Where every call with a deadline is.
     places = #{} :: #{key() => queued | head | reference()},
     deadlines = gb_sets:new() :: gb_sets:set({integer(), key()}),
@@ -135,7 +136,7 @@ start(Job0, P0) ->
     {Job, P} = restart_clock(Job0, P0),
     case choose(Job, P) of
         Route = #route{tag = Tag} ->
-            case py_slots:take(py_slots:ref(), P#pipeline.id, Tag) of
+            case py_request:take(py_slots:ref(), Job#job.caller, Route) of
                 full -> placed(Job, head, P#pipeline{head = {slot, py_semaphore:queue(P#pipeline.id, Tag), Route, Job}});
                 Answer -> granted(Answer, Route, Job, P)
             end;

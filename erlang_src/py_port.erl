@@ -1,8 +1,9 @@
 %% @doc Owns one OS process of a pool, from its start to its death.
 %%
-%% It starts the port program and shakes hands, passes replies on to the callers without decoding them, gives their slots
-%% back, and knows what the port died of. Requests do not come through here: callers write to the port themselves, and
-%% monitor this process, so its death is the news of the port's.
+%% It starts the port program and shakes hands, passes replies on to the callers without decoding them, gives their
+%% slots back, starts what Python calls (py_callbacks), hands on what it sends (py_messages), and knows what the port
+%% died of. Requests do not come through here: callers write to the port themselves, and monitor this process, so its
+%% death is the news of the port's.
 %%
 %% A special process and not a gen_server: every reply of the pool passes through it.
 -module(py_port).
@@ -10,7 +11,7 @@
 -include("py_protocol.hrl").
 
 %% API.
--export([start_link/1, stop/1, expect/2, why/1]).
+-export([start_link/1, stop/1, expect/2, write/2, why/1]).
 %% Control operations on a context; the answer is an ordinary reply to the alias that they return.
 -export([new_context/5, stop_context/3, control/3]).
 %% proc_lib and sys.
@@ -46,7 +47,10 @@
     slots :: py_slots:ref(),
     calls :: counters:counters_ref(),
     left :: integer() | infinity,           % requests until it is to be recycled
-    pieces = #{} :: #{reference() => [binary()]},
+    %% By alias, or the number of a callback or a message; newest first.
+    pieces = #{} :: #{reference() | integer() => [binary()]},
+    callbacks :: py_callbacks:callbacks(),
+    messages :: py_messages:messages(),
     pool :: atom(),
     parent :: pid(),
     manager :: pid(),
@@ -83,6 +87,26 @@ expect(_Owner, infinity) ->
 expect(Owner, Ms) ->
     Owner ! {py_expect, Ms},
     ok.
+
+%% @doc Writes without ever waiting: while the port does not keep up, a process of its own waits. Frames may overtake
+%% each other then.
+-spec write(port(), binary()) -> ok.
+write(Port, Frame) ->
+    try erlang:port_command(Port, Frame, [nosuspend]) of
+        true -> ok;
+        false ->
+            _ = spawn(fun() -> write_when_free(Port, Frame) end),
+            ok
+    catch
+        error:badarg -> ok
+    end.
+
+write_when_free(Port, Frame) ->
+    try erlang:port_command(Port, Frame) of
+        true -> ok
+    catch
+        error:badarg -> ok
+    end.
 
 %% @doc What a process that exited with this reason, or that it watched, died of.
 -spec why(term()) -> why().
@@ -125,12 +149,16 @@ init(Parent, Options = #{pool := Pool, manager := Manager, executable := Executa
         | [{cd, Cwd} || Cwd =/= none]],
     try open_port({spawn_executable, Executable}, Settings) of
         Port ->
-            port_command(Port, py_protocol:init(maps:get(config, Options))),
+            Functions = py_functions:names(),
+            port_command(Port, py_protocol:init((maps:get(config, Options))#{functions => Functions})),
+            ok = py_functions:add_port(self(), Port, Functions),
             _ = erlang:send_after(?START_MS, self(), start_timeout),
             proc_lib:init_ack(Parent, {ok, self()}),
             loop(#state{
                 port = Port,
                 slots = py_slots:ref(),
+                callbacks = py_callbacks:new(Port),
+                messages = py_messages:new(Port, Pool),
                 calls = maps:get(calls, Options),
                 left = maps:get(max_requests, Options),
                 pool = Pool,
@@ -174,6 +202,10 @@ loop(State = #state{port = Port, parent = Parent}) ->
             died(cause({port_closed, Reason}, State), drain(State));
         {'EXIT', Parent, Reason} ->
             terminate(Reason, State);
+        {'EXIT', Pid, Reason} ->
+            loop(ended(Pid, Reason, State));
+        {py_messages, Event} ->
+            loop(State#state{messages = py_messages:handle(Event, State#state.messages)});
         {py_expect, Ms} ->
             loop(arm_probe(Ms, State));
         probe ->
@@ -202,22 +234,26 @@ frame({?OP_REPLY, Alias, Slot}, Used, Frame, State = #state{pieces = Pieces}) wh
     Alias ! {py_reply, Alias, binary:part(Frame, Used, byte_size(Frame) - Used)},
     counters:add(State#state.calls, 1, 1),
     loop(served(State));
-frame({?OP_REPLY, Alias, Slot}, Used, Frame, State = #state{pieces = Pieces}) ->
-    Last = binary:part(Frame, Used, byte_size(Frame) - Used),
+frame({?OP_REPLY, Alias, Slot}, Used, Frame, State) ->
+    {Payload, Rest} = payload(Alias, Used, Frame, State),
     py_slots:release(State#state.slots, Slot),
     counters:add(State#state.calls, 1, 1),
-    case maps:take(Alias, Pieces) of
-        {Reversed, Rest} ->
-            Alias ! {py_reply, Alias, lists:reverse(Reversed, [Last])},
-            loop(served(State#state{pieces = Rest}));
-        error ->
-            Alias ! {py_reply, Alias, Last},
-            loop(served(State))
-    end;
-frame({?OP_REPLY_PIECE, Alias}, Used, Frame, State = #state{pieces = Pieces}) ->
+    Alias ! {py_reply, Alias, Payload},
+    loop(served(Rest));
+frame({?OP_REPLY_PIECE, Key}, Used, Frame, State = #state{pieces = Pieces}) ->
     Piece = binary:part(Frame, Used, byte_size(Frame) - Used),
-    Before = maps:get(Alias, Pieces, []),
-    loop(State#state{pieces = Pieces#{Alias => [Piece | Before]}});
+    Before = maps:get(Key, Pieces, []),
+    loop(State#state{pieces = Pieces#{Key => [Piece | Before]}});
+frame(Header = {?OP_CALLBACK, _Ctx, Id, _Chain, _Env, _Caller, _Function}, Used, Frame, State) ->
+    {Payload, Rest} = payload(Id, Used, Frame, State),
+    loop(Rest#state{callbacks = py_callbacks:start(Header, Payload, State#state.callbacks)});
+frame({?OP_MESSAGES, _Count}, Used, Frame, State) ->
+    loop(messages(Used, Frame, State));
+frame({?OP_LARGE_MESSAGE, Key}, Used, Frame, State) ->
+    {Payload, Rest} = payload(Key, Used, Frame, State),
+    loop(Rest#state{messages = py_messages:large(byte_size(Frame), Payload, State#state.messages)});
+frame({?OP_ABANDONED, Id}, _, _, State = #state{callbacks = Callbacks, pieces = Pieces}) ->
+    loop(State#state{callbacks = py_callbacks:abandon(Id, Callbacks), pieces = maps:remove(Id, Pieces)});
 frame({?OP_OUTPUT, Fd, Ctx, Line}, _, _, State = #state{pool = Pool, lines = Lines}) ->
     py_output:line(Pool, Ctx, Fd, Line),
     loop(State#state{lines = last_lines(Line, Lines)});
@@ -240,6 +276,25 @@ frame({?OP_MEMORY_LIMIT, Resident, Limit}, _, _, State = #state{pool = Pool}) ->
 frame({?OP_REFUSED, Reason}, _, _, State = #state{pool = Pool}) ->
     py_output:refused(Pool, Reason),
     loop(State).
+
+%% What follows the header, with the pieces that came before.
+payload(Key, Used, Frame, State = #state{pieces = Pieces}) ->
+    Last = binary:part(Frame, Used, byte_size(Frame) - Used),
+    case maps:take(Key, Pieces) of
+        {Reversed, Rest} -> {lists:reverse(Reversed, [Last]), State#state{pieces = Rest}};
+        error -> {Last, State}
+    end.
+
+messages(Used, Frame, State = #state{messages = Messages}) ->
+    Size = byte_size(Frame),
+    State#state{messages = py_messages:frame(Size, binary:part(Frame, Used, Size - Used), Messages)}.
+
+%% A process that is linked to us, which others than ours may be.
+ended(Pid, Reason, State = #state{callbacks = Callbacks, messages = Messages}) ->
+    case py_callbacks:ended(Pid, Reason, Callbacks) of
+        unknown -> State#state{messages = py_messages:ended(Pid, Messages)};
+        Left -> State#state{callbacks = Left}
+    end.
 
 served(State = #state{left = infinity}) ->
     State;
@@ -332,6 +387,8 @@ drain(State = #state{port = Port, lines = Lines, pool = Pool}) ->
                     drain(State#state{cause = {start_failed, Reason}});
                 {{?OP_MEMORY_LIMIT, _, _}, _} ->
                     drain(State#state{cause = {killed, memory_limit}});
+                {{?OP_MESSAGES, _}, Used} ->
+                    drain(messages(Used, Frame, State));
                 _ ->
                     drain(State)
             end
@@ -352,12 +409,14 @@ died(Cause, State = #state{lines = Lines, os_pid = OsPid, cause = Known}) ->
         none -> Cause;
         _ -> Known
     end,
+    closed(State),
     py_kill:group(OsPid),
     tell({died, Why, lists:reverse(Lines)}, State),
     exit({shutdown, {port_died, Why}}).
 
 -spec terminate(term(), #state{}) -> no_return().
-terminate(Reason, #state{port = Port, os_pid = OsPid}) ->
+terminate(Reason, State = #state{port = Port, os_pid = OsPid}) ->
+    closed(State),
     try port_close(Port) of
         true -> ok
     catch
@@ -368,6 +427,10 @@ terminate(Reason, #state{port = Port, os_pid = OsPid}) ->
         {shutdown, {port_died, _}} -> exit(Reason);
         _ -> exit({shutdown, {port_died, stopped}})
     end.
+
+closed(#state{callbacks = Callbacks}) ->
+    ok = py_functions:remove_port(self()),
+    ok = py_callbacks:close(Callbacks).
 
 %% sys.
 

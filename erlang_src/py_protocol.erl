@@ -5,11 +5,12 @@
 -include("py_route.hrl").
 
 %% Frames.
--export([init/1, request/6, pieces/3, new_context/4, stop_context/2, drop_env/2, interrupt/2, stats/1]).
+-export([init/1, request/7, pieces/3, new_context/4, stop_context/2, drop_env/2, interrupt/2, stats/1]).
+-export([result/3, functions/1, messages_taken/1]).
 %% Answers.
 -export([decode/1, vocabulary/0]).
 
--export_type([operation/0, payload/0]).
+-export_type([operation/0, payload/0, outcome/0]).
 
 -type name() :: atom() | binary().
 -type operation() ::
@@ -18,19 +19,31 @@
     | {exec, Code :: binary()}.
 %% A binary, or the list of its pieces.
 -type payload() :: binary() | [binary()].
+%% What became of a callback; `Text' and `Stack' are for people.
+-type outcome() ::
+    {ok, term()}
+    | {error, error | exit | throw, Reason :: term(), Text :: binary(), Stack :: binary()}
+    | unregistered.
 
 -spec init(map()) -> binary().
 init(Config) ->
     term_to_binary({?OP_INIT, Config}).
 
 %% @doc The frame of a request. `TimeoutMs' is 0 for no limit.
--spec request(operation(), #route{}, reference(), non_neg_integer(), non_neg_integer(), non_neg_integer()) -> binary().
-request({call, M, F, Args, Kwargs}, #route{id = Id, env = Env}, Alias, Slot, TimeoutMs, Flags) ->
-    term_to_binary({?OP_CALL, Id, Alias, Slot, TimeoutMs, Env, Flags, M, F, Args, Kwargs});
-request({eval, Expr, Locals}, #route{id = Id, env = Env}, Alias, Slot, TimeoutMs, Flags) ->
-    term_to_binary({?OP_EVAL, Id, Alias, Slot, TimeoutMs, Env, Flags, Expr, Locals});
-request({exec, Code}, #route{id = Id, env = Env}, Alias, Slot, TimeoutMs, Flags) ->
-    term_to_binary({?OP_EXEC, Id, Alias, Slot, TimeoutMs, Env, Flags, Code}).
+-spec request(operation(), #route{}, #caller{}, reference(), non_neg_integer(), non_neg_integer(), non_neg_integer()) ->
+    binary().
+request({call, M, F, Args, Kwargs}, Route, Caller, Alias, Slot, TimeoutMs, Flags) ->
+    #route{id = Id, env = Env} = Route,
+    #caller{chain = Chain, who = Who} = Caller,
+    term_to_binary({?OP_CALL, Id, Alias, Slot, TimeoutMs, Env, Flags, Chain, Who, M, F, Args, Kwargs});
+request({eval, Expr, Locals}, Route, Caller, Alias, Slot, TimeoutMs, Flags) ->
+    #route{id = Id, env = Env} = Route,
+    #caller{chain = Chain, who = Who} = Caller,
+    term_to_binary({?OP_EVAL, Id, Alias, Slot, TimeoutMs, Env, Flags, Chain, Who, Expr, Locals});
+request({exec, Code}, Route, Caller, Alias, Slot, TimeoutMs, Flags) ->
+    #route{id = Id, env = Env} = Route,
+    #caller{chain = Chain, who = Who} = Caller,
+    term_to_binary({?OP_EXEC, Id, Alias, Slot, TimeoutMs, Env, Flags, Chain, Who, Code}).
 
 %% @doc Cuts a frame that is larger than a piece; the port joins them by `Alias', and gives `Slot' back when it cannot.
 %% What term_to_binary/1 would give, without another copy of the bytes.
@@ -69,6 +82,21 @@ interrupt(Alias, Id) ->
 stats(Alias) ->
     term_to_binary({?OP_STATS, Alias}).
 
+%% @doc The answer to callback `Id', which Python code in context `Ctx' waits for (0: it is not known in which).
+-spec result(non_neg_integer(), non_neg_integer(), outcome()) -> binary().
+result(Ctx, Id, Outcome) ->
+    term_to_binary({?OP_RESULT, Ctx, Id, Outcome}).
+
+%% @doc The names of all functions that are registered.
+-spec functions([binary()]) -> binary().
+functions(Names) ->
+    term_to_binary({?OP_FUNCTIONS, Names}).
+
+%% @doc So many bytes of messages have been handed on.
+-spec messages_taken(pos_integer()) -> binary().
+messages_taken(Bytes) ->
+    term_to_binary({?OP_MESSAGES_TAKEN, Bytes}).
+
 %% @doc What a payload means to the caller. Decoded with `[safe]': Python can make no atoms but those that
 %% py_atoms admitted.
 -spec decode(payload()) -> ok | {ok, term()} | {error, term()}.
@@ -92,8 +120,9 @@ decode(Pieces) ->
 vocabulary() ->
     [ok, exception, error, timeout, interrupted, not_running, context_died, stopped, bad_request, unsupported,
      owngil_requires_python_3_13, overloaded, too_large, not_encodable, depth, map_key, duplicate_key, type,
-     true, false, none, nan, infinity, neg_infinity,
-     python_version, executable, implementation, free_threaded, owngil, rss, contexts, in_flight, queued, calls, errors, timeouts, envs].
+     unregistered, exit, throw, true, false, none, nan, infinity, neg_infinity,
+     python_version, executable, implementation, free_threaded, owngil,
+     rss, contexts, in_flight, queued, calls, errors, timeouts, envs].
 
 mode(worker) -> 0;
 mode(owngil) -> 1.

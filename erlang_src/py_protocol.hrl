@@ -7,11 +7,14 @@
 -define(OP_EXEC, 3).
 -define(OP_PIECE, 4).
 -define(OP_LAST_PIECE, 5).
+-define(OP_RESULT, 6).
 -define(OP_NEW_CONTEXT, 10).
 -define(OP_STOP_CONTEXT, 11).
 -define(OP_DROP_ENV, 12).
 -define(OP_INTERRUPT, 13).
 -define(OP_STATS, 14).
+-define(OP_FUNCTIONS, 15).
+-define(OP_MESSAGES_TAKEN, 16).
 
 %% Port to Erlang.
 -define(OP_REPLY, 1).
@@ -24,6 +27,17 @@
 -define(OP_MEMORY_LIMIT, 8).
 -define(OP_ATOMS, 9).
 -define(OP_REFUSED, 10).
+-define(OP_CALLBACK, 11).
+-define(OP_MESSAGES, 12).
+-define(OP_ABANDONED, 13).
+-define(OP_LARGE_MESSAGE, 14).
+
+%% System functions: what Python asks of Erlang by number instead of name. Those up to 4 are answered by py_port itself.
+-define(SYSTEM_IS_ALIVE, 1).
+-define(SYSTEM_WHEREIS, 2).
+-define(SYSTEM_ADMIT_ATOM, 3).
+-define(SYSTEM_STATE_INCR, 4).
+-define(SYSTEM_INLINE(Function), (is_integer(Function) andalso Function =< ?SYSTEM_STATE_INCR)).
 
 %% Flags of a request.
 -define(FLAG_TRACEBACK, 1).

@@ -7,26 +7,50 @@
 
 -export([run/4]).
 %% Several at once (py_pipeline).
--export([post/7, outcome/2, lost/4, expired/2]).
+-export([limit/2, take/3, post/7, outcome/2, lost/4, expired/2]).
+
+-export_type([result/0, limit/0]).
 
 -type result() :: ok | {ok, term()} | {error, term()}.
--export_type([result/0]).
+%% `default': nobody asked for a limit of time.
+-type limit() :: timeout() | default.
+
+-define(DEFAULT_MS, 30000).
 
 %% @doc Runs an operation and waits for its result. The timeout covers everything: the wait for a pool that restarts, for
 %% a slot, for the context, and the work.
--spec run(py_route:target(), py_protocol:operation(), non_neg_integer(), timeout()) -> result().
-run(Target, Operation, Flags, Timeout) ->
+-spec run(py_route:target(), py_protocol:operation(), non_neg_integer(), limit()) -> result().
+run(Target, Operation, Flags, Limit) ->
     Caller = py_env:caller(),
+    Timeout = limit(Limit, Caller),
     case prepare(Target, Operation, Caller) of
-        Route = #route{tag = Tag} ->
+        Route = #route{} ->
             Slots = py_slots:ref(),
-            case py_slots:take(Slots, Caller#caller.id, Tag) of
+            case take(Slots, Caller, Route) of
                 full -> wait_for_slot(Route, Caller, Target, Operation, Flags, Timeout);
                 closed -> elsewhere(Route, Target, Operation, Flags, Timeout);
                 Slot -> run_with(Slot, Slots, Route, Caller, Target, Operation, Flags, Timeout)
             end;
         Unavailable ->
             unavailable(Unavailable, Target, Operation, Flags, Timeout)
+    end.
+
+%% @doc In a chain of calls the limit of the call that began it is enough: what it waits for is never cut short by one
+%% that nobody asked for.
+-spec limit(limit(), #caller{}) -> timeout().
+limit(default, #caller{chain = 0}) -> ?DEFAULT_MS;
+limit(default, _Caller) -> infinity;
+limit(Timeout, _Caller) -> Timeout.
+
+%% @doc A slot, at once or not at all. A chain of calls has one already; the context that waits for the callback serves
+%% it also when it takes no other requests any more (its port process is being replaced).
+-spec take(py_slots:ref(), #caller{}, #route{}) -> py_slots:slot() | 0 | full | closed.
+take(Slots, #caller{id = Id, chain = 0}, #route{tag = Tag}) ->
+    py_slots:take(Slots, Id, Tag);
+take(Slots, #caller{id = Id, home = Home}, #route{ctx = Ctx, tag = Tag}) ->
+    case py_slots:take_nested(Slots, Id, Tag) of
+        closed when Ctx =:= Home -> 0;
+        Answer -> Answer
     end.
 
 %% The route of an operation; eval and exec need a namespace of the caller's.
@@ -64,10 +88,10 @@ run_with(Slot, Slots, Route = #route{owner = Owner}, Caller, Target, Operation, 
     end.
 
 %% @doc Writes a request for which a slot is held. Unless the answer is `ok', the slot is given back and `Alias' is void.
--spec post(py_slots:slot(), py_slots:ref(), #route{}, #caller{}, reference(), py_protocol:operation(),
+-spec post(py_slots:slot() | 0, py_slots:ref(), #route{}, #caller{}, reference(), py_protocol:operation(),
            {non_neg_integer(), timeout()}) -> ok | closed | {error, {too_large, pos_integer(), pos_integer()}}.
-post(Slot, Slots, Route = #route{tag = Tag}, #caller{id = Id}, Alias, Operation, {Flags, Timeout}) ->
-    Frame = py_protocol:request(Operation, Route, Alias, Slot, wire_timeout(Timeout), Flags),
+post(Slot, Slots, Route = #route{tag = Tag}, Caller = #caller{id = Id}, Alias, Operation, {Flags, Timeout}) ->
+    Frame = py_protocol:request(Operation, Route, Caller, Alias, Slot, wire_timeout(Timeout), Flags),
     case write(Route, Alias, Slot, Frame, Timeout) of
         ok ->
             py_slots:sent(Slots, Id, Tag, Slot);
@@ -127,7 +151,7 @@ outcome(Result, _Route) ->
     Result.
 
 %% @doc The port process died with the request in its hands.
--spec lost(term(), py_slots:slot(), #route{}, #caller{}) -> {error, {context_died, term()}}.
+-spec lost(term(), py_slots:slot() | 0, #route{}, #caller{}) -> {error, {context_died, term()}}.
 lost(Reason, Slot, Route = #route{tag = Tag}, #caller{id = Id}) ->
     ok = py_slots:cancel(py_slots:ref(), Id, Tag, Slot),
     outcome({error, {context_died, py_port:why(Reason)}}, Route).

@@ -31,18 +31,28 @@ find({env, Ctx, Env}, _Operation, _Caller) ->
 
 %% @doc The route to a context, with the caller's namespace there if it has one.
 -spec context(pid(), #caller{}) -> #route{} | gone.
-context(Ctx, #caller{envs = Envs}) ->
+context(Ctx, Caller = #caller{envs = Envs, chain = Chain}) ->
     case Envs of
         #{Ctx := Route} -> Route;
-        _ -> py_tables:route(Ctx)
+        _ when Chain =:= 0 -> py_tables:route(Ctx);
+        _ -> with_env(py_tables:route(Ctx), Caller)
     end.
+
+%% A callback works with the namespaces of the process that began the chain.
+with_env(Route = #route{ctx = Ctx}, Caller) -> Route#route{env = py_homes:env(Ctx, py_chain:starter(Caller))};
+with_env(gone, _Caller) -> gone.
 
 %% @doc The context of a pool that the caller's requests go to.
 -spec pool(atom(), #caller{}) -> #route{} | {down, atom()}.
-pool(Pool, #caller{pools = Pools}) ->
+pool(Pool, Caller = #caller{pools = Pools, chain = Chain}) ->
     case Pools of
         #{Pool := Route} -> Route;
-        _ -> by_scheduler(Pool)
+        _ when Chain =:= 0 -> by_scheduler(Pool);
+        _ ->
+            case py_homes:in_pool(Pool, py_chain:starter(Caller)) of
+                none -> by_scheduler(Pool);
+                Route -> Route
+            end
     end.
 
 by_scheduler(Pool) ->

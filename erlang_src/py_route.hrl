@@ -12,7 +12,20 @@
 %% What a process remembers of its dealings with Python, in its process dictionary (py_env).
 -record(caller, {
     id :: py_slots:id(),
+    who :: pid() | {pid(), Owner :: pid()},      % as Python sees it: in a chain with the process that began it
+    chain = 0 :: non_neg_integer(),              % of calls that its requests are nested in (py_chain), 0 for none
+    home = none :: none | pid(),                 % the context that waits for the callback
+    root = none :: none | pid(),                 % the callback's process, where ours only descends from it
     bound = none :: none | #route{},             % bind_context/1
     pools = #{} :: #{atom() => #route{}},        % per pool: bound, or where its namespace is
     envs = #{} :: #{pid() => #route{}}           % per context: where it has a namespace
+}).
+
+%% A callback that runs, as the processes that descend from its process find it (table py_callbacks).
+-record(callback, {
+    chain :: pos_integer(),
+    starter :: none | pid(),      % the process that began the chain
+    port_owner :: pid(),          % py_port
+    id :: non_neg_integer(),      % the context's number in the port process, 0 when it is not known
+    env :: non_neg_integer()
 }).

@@ -7,17 +7,20 @@
 %% An entry is `<<Serial:20, Tag:14, Id:28, Sent:1>>': the pid of the taker, the context it is for (0: taken by hand), and
 %% whether the request is with the port. While it is not, the slot is the taker's and dies with it. Afterwards it is
 %% Python's: given back with the reply, or when the port process of that context dies.
+%%
+%% Requests inside a chain of calls take no slot of the limit, since the call that began the chain holds its own until
+%% it is done. They are entries of a second region, so that they are seen where a context's requests are counted.
 -module(py_slots).
 
 %% Set-up, and the waiters' half (py_semaphore).
 -export([new/1, install/1, ref/0, set_max/2, set_waiting/2, take_now/4, release_by_hand/2]).
 -export([sweep_tag/2, audit/2, held/1, in_debt/1, settle/1]).
 %% Any process.
--export([self_id/0, take/3, sent/4, cancel/4, release/2, max/1, effective_max/1]).
+-export([self_id/0, take/3, take_nested/3, sent/4, cancel/4, release/2, max/1, effective_max/1]).
 %% Contexts.
 -export([open_tag/2, close_tag/2, load/2, is_slow/2, in_flight/2]).
-%% The count of pool registrations shares the array: the hot path then needs one reference.
--export([registrations/1, set_registrations/2]).
+%% The counts of pool registrations and of running callbacks share the array: the hot path then needs one reference.
+-export([registrations/1, set_registrations/2, callbacks/1, add_callbacks/2]).
 
 -export_type([ref/0, id/0, tag/0, slot/0]).
 
@@ -32,13 +35,18 @@
 -define(HIGH, 3).           % entries beyond are free: ?MAX, or after a shrink what it was
 -define(REGISTRATIONS, 4).
 -define(NOMINAL, 5).        % the limit as it was asked for
+-define(CALLBACKS, 6).      % that run; their descendants must look for them
+-define(NESTED, 7).         % how many entries of the second region have ever been taken: where to look for a free one
 -define(LOAD, 8).           % + tag: requests in flight in a context, CLOSED when it takes no more
 -define(TAGS, 16384).
 -define(LAST, (?LOAD + ?TAGS)).   % + tag: when it last completed a request, in microseconds
 -define(GAP, (?LAST + ?TAGS)).    % + tag: how long after the one before
 -define(ENTRY, (?GAP + ?TAGS)).   % + slot
-%% 512 KiB of the array's 900. Beyond as many concurrent requests the limit limits nothing.
+%% 512 KiB of the array's 1024. Beyond as many concurrent requests the limit limits nothing.
 -define(CAPACITY, 65536).
+%% The second region. A nested request that finds no free entry within some tries goes without.
+-define(NESTED_CAPACITY, 16384).
+-define(NESTED_TRIES, 64).
 
 %% Longer than the wake-up of another context's thread costs.
 -define(SLOW_US, 500).
@@ -55,7 +63,7 @@
 
 -spec new(pos_integer()) -> ref().
 new(Max) ->
-    Ref = atomics:new(?ENTRY + ?CAPACITY, [{signed, true}]),
+    Ref = atomics:new(?ENTRY + ?CAPACITY + ?NESTED_CAPACITY, [{signed, true}]),
     %% Tag 0 is for slots taken by hand and always open; the others are opened one by one.
     lists:foreach(fun(Tag) -> atomics:put(Ref, ?LOAD + Tag, ?CLOSED) end, lists:seq(1, ?TAGS - 1)),
     ok = set_max(Ref, Max),
@@ -121,12 +129,7 @@ take_from(Ref, Id, Tag, Start) ->
 claim(Ref, Id, Tag, At, First, Max) ->
     case atomics:compare_exchange(Ref, ?ENTRY + 1 + At, 0, ?VALUE(Id, Tag)) of
         ok ->
-            case atomics:add_get(Ref, ?LOAD + Tag, 1) of
-                Load when Load > 0 -> At + 1;
-                _ ->
-                    ok = cancel(Ref, Id, Tag, At + 1),
-                    closed
-            end;
+            claimed(Ref, Id, Tag, At + 1);
         _ ->
             case (At + 1) rem Max of
                 First -> full;
@@ -134,16 +137,45 @@ claim(Ref, Id, Tag, At, First, Max) ->
             end
     end.
 
+claimed(Ref, Id, Tag, Slot) ->
+    case atomics:add_get(Ref, ?LOAD + Tag, 1) of
+        Load when Load > 0 -> Slot;
+        _ ->
+            ok = cancel(Ref, Id, Tag, Slot),
+            closed
+    end.
+
+%% @doc The same for a request in a chain of calls: never `full', and 0 when the second region is too full.
+-spec take_nested(ref(), id(), tag()) -> slot() | 0 | closed.
+take_nested(Ref, Id, Tag) ->
+    claim_nested(Ref, Id, Tag, ?NESTED_TRIES).
+
+claim_nested(Ref, _Id, Tag, 0) ->
+    case load(Ref, Tag) of
+        Load when Load >= 0 -> 0;
+        _ -> closed
+    end;
+claim_nested(Ref, Id, Tag, Tries) ->
+    Slot = ?CAPACITY + 1 + atomics:add_get(Ref, ?NESTED, 1) rem ?NESTED_CAPACITY,
+    case atomics:compare_exchange(Ref, ?ENTRY + Slot, 0, ?VALUE(Id, Tag)) of
+        ok -> claimed(Ref, Id, Tag, Slot);
+        _ -> claim_nested(Ref, Id, Tag, Tries - 1)
+    end.
+
 %% @doc The request is with the port: from now on the slot is given back by the reply. When that has happened
 %% already, the entry is no longer ours and stays as it is.
--spec sent(ref(), id(), tag(), slot()) -> ok.
+-spec sent(ref(), id(), tag(), slot() | 0) -> ok.
+sent(_Ref, _Id, _Tag, 0) ->
+    ok;
 sent(Ref, Id, Tag, Slot) ->
     Value = ?VALUE(Id, Tag),
     _ = atomics:compare_exchange(Ref, ?ENTRY + Slot, Value, Value bor 1),
     ok.
 
 %% @doc The taker gives back a slot that may have been given back for it already.
--spec cancel(ref(), id(), tag(), slot()) -> ok.
+-spec cancel(ref(), id(), tag(), slot() | 0) -> ok.
+cancel(_Ref, _Id, _Tag, 0) ->
+    ok;
 cancel(Ref, Id, Tag, Slot) ->
     Value = ?VALUE(Id, Tag),
     case free(Ref, Slot, Value) of
@@ -166,7 +198,7 @@ free(Ref, Slot, Value) ->
 -spec release(ref(), slot() | 0) -> ok.
 release(_Ref, 0) ->
     ok;
-release(Ref, Slot) when Slot =< ?CAPACITY ->
+release(Ref, Slot) when Slot =< ?CAPACITY + ?NESTED_CAPACITY ->
     case atomics:exchange(Ref, ?ENTRY + Slot, 0) of
         0 -> ok;
         Value ->
@@ -191,6 +223,7 @@ freed(Ref, Slot, Value) ->
     ok = atomics:sub(Ref, ?LOAD + ?TAG_OF(Value), 1),
     case atomics:get(Ref, ?WAITING) of
         0 -> ok;
+        _ when Slot > ?CAPACITY -> ok;
         _ -> py_semaphore:freed(Slot)
     end.
 
@@ -220,24 +253,26 @@ is_slow(Ref, Tag) ->
     atomics:get(Ref, ?GAP + Tag) > ?SLOW_US
         orelse erlang:monotonic_time(microsecond) - atomics:get(Ref, ?LAST + Tag) > ?SLOW_US.
 
-%% @doc Exactly how many slots are held for a context. Reads every entry.
+%% @doc Exactly how many requests hold an entry for a context, those in chains of calls too. Reads every entry.
 -spec in_flight(ref(), tag()) -> non_neg_integer().
 in_flight(Ref, Tag) ->
-    length([Slot || {Slot, Value} <- entries(Ref), ?TAG_OF(Value) =:= Tag]).
+    length([Slot || {Slot, Value} <- nested_entries(Ref) ++ entries(Ref), ?TAG_OF(Value) =:= Tag]).
 
 %% @doc The port process of this context is gone, and with it everything that was sent to it.
 -spec sweep_tag(ref(), tag()) -> ok.
 sweep_tag(Ref, Tag) ->
     lists:foreach(
         fun({Slot, Value}) -> ?TAG_OF(Value) =:= Tag andalso free(Ref, Slot, Value) end,
-        entries(Ref)).
+        nested_entries(Ref) ++ entries(Ref)).
 
 %% @doc Frees what dead processes left: entries that were not sent, or that went to a context that is gone (`IsLive'
 %% says so). Returns how many slots are held.
 -spec audit(ref(), fun((tag()) -> boolean())) -> non_neg_integer().
 audit(Ref, IsLive) ->
     Template = pid_template(),
-    length([Slot || {Slot, Value} <- entries(Ref), not abandoned(Value, Template, IsLive) orelse not free(Ref, Slot, Value)]).
+    IsHeld = fun({Slot, Value}) -> not abandoned(Value, Template, IsLive) orelse not free(Ref, Slot, Value) end,
+    _ = [IsHeld(Entry) || Entry <- nested_entries(Ref)],
+    length(lists:filter(IsHeld, entries(Ref))).
 
 abandoned(Value, Template, IsLive) ->
     Tag = ?TAG_OF(Value),
@@ -261,17 +296,24 @@ held(Ref) ->
     length(entries(Ref)).
 
 entries(Ref) ->
-    entries(Ref, atomics:get(Ref, ?HIGH), []).
+    entries(Ref, atomics:get(Ref, ?HIGH), 0, []).
 
-entries(_Ref, 0, Acc) ->
-    Acc;
-entries(Ref, Slot, Acc) ->
-    case atomics:get(Ref, ?ENTRY + Slot) of
-        0 -> entries(Ref, Slot - 1, Acc);
-        Value -> entries(Ref, Slot - 1, [{Slot, Value} | Acc])
+%% Taken one after the other, so none beyond as many as have been taken yet.
+nested_entries(Ref) ->
+    case atomics:get(Ref, ?NESTED) of
+        0 -> [];
+        Taken -> entries(Ref, ?CAPACITY + 1 + min(Taken, ?NESTED_CAPACITY - 1), ?CAPACITY, [])
     end.
 
-%% Registrations
+entries(_Ref, Last, Last, Acc) ->
+    Acc;
+entries(Ref, Slot, Last, Acc) ->
+    case atomics:get(Ref, ?ENTRY + Slot) of
+        0 -> entries(Ref, Slot - 1, Last, Acc);
+        Value -> entries(Ref, Slot - 1, Last, [{Slot, Value} | Acc])
+    end.
+
+%% Registrations and callbacks
 
 -spec registrations(ref()) -> non_neg_integer().
 registrations(Ref) ->
@@ -280,6 +322,15 @@ registrations(Ref) ->
 -spec set_registrations(ref(), non_neg_integer()) -> ok.
 set_registrations(Ref, N) ->
     atomics:put(Ref, ?REGISTRATIONS, N).
+
+%% @doc How many callbacks run; too many when a py_port was killed, which costs their would-be descendants a look.
+-spec callbacks(ref()) -> non_neg_integer().
+callbacks(Ref) ->
+    atomics:get(Ref, ?CALLBACKS).
+
+-spec add_callbacks(ref(), integer()) -> ok.
+add_callbacks(Ref, N) ->
+    atomics:add(Ref, ?CALLBACKS, N).
 
 %% Pids as numbers. The external format of a local pid ends in <<Id:32, Serial:32, Creation:32>> (NEW_PID_EXT).
 

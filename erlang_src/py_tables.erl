@@ -10,6 +10,10 @@
 %% | py_dead | `{CtxPid, Why}', `{{ring, N}, CtxPid}' | the pool |
 %% | py_handles | `{Ref, CtxPid, EnvId}' | the context |
 %% | py_registrations | `{{M, F}, Pool, AsRegistered}' | py_context_router |
+%% | py_functions | `{Name, Fun or {M, F}}' | py_functions |
+%% | py_ports | `{PyPort, Port}' | py_port |
+%% | py_homes | see py_homes | the context |
+%% | py_callbacks | `{Pid, Callback}' | the callback's process, py_port |
 %% | py_tags | `{Tag, OwnerPid}' | py_semaphore |
 %% | py_counts | `{{Pool, errors or timeouts or restarts}, N}' | anybody |
 %% | py_state | `{Key, Value}' | py_state, in any process |
@@ -49,6 +53,10 @@ create() ->
          {py_pools, Readers},
          {py_handles, Readers},
          {py_registrations, Readers},
+         {py_functions, Readers},
+         {py_ports, Readers},
+         {py_homes, Readers},
+         {py_callbacks, Writers},
          {py_tags, Readers},
          {py_dead, []},
          {py_counts, Writers},
@@ -81,6 +89,7 @@ remove_context(Ctx, Why) ->
 -spec remove_killed_context(pid()) -> ok.
 remove_killed_context(Ctx) ->
     true = ets:match_delete(py_handles, {'_', Ctx, '_'}),
+    ok = py_homes:remove_context(Ctx),
     remove_context(Ctx, stopped).
 
 %% @doc The route to a context, `gone' when there is none by this pid.

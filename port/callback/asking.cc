@@ -85,7 +85,7 @@ void set_erlang_error(TermReader& body, const PythonTypes& types, PyObject* func
     // Python cannot hold it: the text says what it was.
     PyErr_Clear();
     body.rewind(before_reason);
-    static_cast<void>(body.skip());
+    static_cast<void>(body.skip_deep());
     reason = PyRef::borrow(Py_None);
   }
   auto text = decode_term(body, types);

@@ -86,6 +86,8 @@ class TermReader {
 
   /// Passes over one term of any kind, at most kMaxDepth levels deep, and returns its bytes, without a version byte.
   std::optional<Bytes> skip();
+  /// The same at any depth, without the stack that a check of how large a fun says to be would need.
+  std::optional<Bytes> skip_deep();
 
   /// The same, and calls `visitor` with the UTF-8 name of each atom in the term, also of node and module names; it may
   /// have seen some when the term turns out to be malformed.

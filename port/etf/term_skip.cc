@@ -141,6 +141,19 @@ std::optional<Bytes> TermReader::skip_term(const AtomVisitor* visitor) {
   }
 }
 
+std::optional<Bytes> TermReader::skip_deep() {
+  const std::size_t start = position_;
+  for (std::size_t terms = 1; terms > 0; --terms) {
+    SkipStep step{};
+    if (!skip_one(step, nullptr)) {
+      position_ = start;
+      return std::nullopt;
+    }
+    terms += step.children;
+  }
+  return bytes_.subspan(start, position_ - start);
+}
+
 std::optional<Bytes> TermReader::skip() { return skip_term(nullptr); }
 
 std::optional<Bytes> TermReader::skip(const AtomVisitor& visitor) { return skip_term(&visitor); }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "base/clock.h"
 #include "loop/companion.h"
@@ -33,6 +34,8 @@ void end_sleep(uv_loop_t* loop) {
   uv_stop(loop);
 }
 
+void on_ready(uv_poll_t* handle, int, int) noexcept { end_sleep(handle->loop); }
+
 }  // namespace
 
 LoopCompanion* thread_companion() { return companion_of_thread; }
@@ -50,8 +53,6 @@ std::unique_ptr<Waiter> Waiter::open(int& code) {
 int Waiter::open_handles() {
   set_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
   if (!set_) return -errno;
-  alarm_ = UniqueFd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
-  if (!alarm_) return -errno;
   if (int code = uv_loop_init(&loop_); code != 0) return code;
   loop_open_ = true;
   forks_ = forks.load();
@@ -59,11 +60,8 @@ int Waiter::open_handles() {
   if (int code = uv_async_init(&loop_, &bell_, [](uv_async_t* bell) noexcept { end_sleep(bell->loop); }); code != 0) {
     return code;
   }
-  const auto ready = [](uv_poll_t* handle, int, int) noexcept { end_sleep(handle->loop); };
   if (int code = uv_poll_init(&loop_, &set_poll_, set_.get()); code != 0) return code;
-  if (int code = uv_poll_start(&set_poll_, UV_READABLE, ready); code != 0) return code;
-  if (int code = uv_poll_init(&loop_, &alarm_poll_, alarm_.get()); code != 0) return code;
-  return uv_poll_start(&alarm_poll_, UV_READABLE, ready);
+  return uv_poll_start(&set_poll_, UV_READABLE, on_ready);
 }
 
 Waiter::~Waiter() {
@@ -121,26 +119,32 @@ void Waiter::leave_sleep() noexcept {
 
 void Waiter::arm(std::int64_t deadline_ns) noexcept {
   uv_timer_stop(&timer_);
-  const std::int64_t left_ns = deadline_ns - now_ns();
-  if (deadline_ns >= 0 && left_ns < kExactBelowNs) {
-    set_alarm(deadline_ns);
-    return;
-  }
-  set_alarm(0);
-  if (deadline_ns < 0) return;
+  const std::int64_t left_ns = std::max<std::int64_t>(deadline_ns - now_ns(), 0);
+  const bool exact = deadline_ns >= 0 && left_ns < kExactBelowNs && open_alarm();
+  if (exact || alarm_ns_ != 0) set_alarm(exact ? deadline_ns : 0);
+  if (exact || deadline_ns < 0) return;
   uv_update_time(&loop_);
-  // Rounded down, twice: libuv's clock has dropped a part of a millisecond too.
+  // Rounded down, twice: libuv's clock has dropped a part of a millisecond too. Up, when there is no timerfd for the
+  // rest.
+  const std::int64_t ms = left_ns < kExactBelowNs ? left_ns / kNsPerMs + 1 : left_ns / kNsPerMs;
   uv_timer_start(
-      &timer_, [](uv_timer_t* timer) noexcept { end_sleep(timer->loop); },
-      static_cast<std::uint64_t>(left_ns / kNsPerMs), 0);
+      &timer_, [](uv_timer_t* timer) noexcept { end_sleep(timer->loop); }, static_cast<std::uint64_t>(ms), 0);
+}
+
+bool Waiter::open_alarm() noexcept {
+  if (alarm_) return true;
+  UniqueFd alarm(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
+  if (!alarm || uv_poll_init(&loop_, &alarm_poll_, alarm.get()) != 0) return false;
+  uv_poll_start(&alarm_poll_, UV_READABLE, on_ready);
+  alarm_ = std::move(alarm);
+  return true;
 }
 
 void Waiter::set_alarm(std::int64_t at_ns) noexcept {
-  if (at_ns == alarm_ns_ && at_ns == 0) return;
   // Also when it is the same as before: setting it takes back that it went off.
   itimerspec when{};
   when.it_value.tv_sec = at_ns / kNsPerSecond;
-  when.it_value.tv_nsec = at_ns == 0 ? 0 : std::max<std::int64_t>(at_ns % kNsPerSecond, 1);  // 0 would disarm
+  when.it_value.tv_nsec = at_ns % kNsPerSecond;
   timerfd_settime(alarm_.get(), TFD_TIMER_ABSTIME, &when, nullptr);
   alarm_ns_ = at_ns;
 }

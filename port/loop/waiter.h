@@ -76,11 +76,12 @@ class Waiter final : public Wakeable {
   int open_handles();
   int control(int operation, int fd, std::uint32_t events) noexcept;
   void arm(std::int64_t deadline_ns) noexcept;
+  bool open_alarm() noexcept;
   void set_alarm(std::int64_t at_ns) noexcept;
   void follow_fork() noexcept;
 
   UniqueFd set_;
-  UniqueFd alarm_;  ///< timerfd
+  UniqueFd alarm_;  ///< timerfd, made when it is first needed
   std::atomic<bool> woken_ = false;
   std::atomic<bool> sleeping_ = false;
 

@@ -24,13 +24,28 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from erlang._asyncio import (
+        ErlangEventLoop,
+        EventLoopPolicy,
+        ExecutionMode,
+        detect_mode,
+        get_event_loop_policy,
+        install,
+        new_event_loop,
+        run,
+        sleep,
+        spawn_task,
+    )
     from erlang._calls import async_call
 
 __all__ = [
     "Atom",
     "ConversionError",
     "ErlangError",
+    "ErlangEventLoop",
     "Error",
+    "EventLoopPolicy",
+    "ExecutionMode",
     "Pid",
     "ProcessError",
     "Ref",
@@ -39,9 +54,16 @@ __all__ = [
     "async_call",
     "atom",
     "call",
+    "detect_mode",
+    "get_event_loop_policy",
+    "install",
+    "new_event_loop",
     "register_encoder",
+    "run",
     "self",
     "send",
+    "sleep",
+    "spawn_task",
     "state_clear",
     "state_decr",
     "state_delete",
@@ -83,6 +105,10 @@ def __getattr__(name: str) -> Any:
 
         globals()[name] = async_call
         return async_call
+    if name in __all__:  # the event loop; with asyncio too
+        from erlang import _asyncio
+
+        return getattr(_asyncio, name)
     # Libraries look into modules: everything but a registered name must fail as in any other module.
     if not name.startswith("__") and _is_registered(name):
         from erlang._functions import Function

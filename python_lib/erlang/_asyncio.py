@@ -8,29 +8,13 @@ import sys
 import time
 import warnings
 from collections.abc import Awaitable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
-import _erlang_loop
-
-from erlang._loop import ErlangEventLoop
-
-T = TypeVar("T")
-
-__all__ = [
-    "ErlangEventLoop",
-    "EventLoopPolicy",
-    "ExecutionMode",
-    "detect_mode",
-    "get_event_loop_policy",
-    "install",
-    "new_event_loop",
-    "run",
-    "sleep",
-    "spawn_task",
-]
+from erlang._loop import ErlangEventLoop as ErlangEventLoop
+from erlang._loop import in_main_interpreter
 
 
-def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
+def run[T](main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
     """Run a coroutine on a loop of its own in this thread, close the loop, and return the result.
 
     Like ``asyncio.run``. RuntimeError when a loop runs in this thread already: use ``await`` there, or `spawn_task`.
@@ -51,7 +35,7 @@ def new_event_loop() -> ErlangEventLoop:
 _tasks: set[asyncio.Task[Any]] = set()
 
 
-def spawn_task(coro: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
+def spawn_task[T](coro: Coroutine[Any, Any, T], *, name: str | None = None) -> asyncio.Task[T]:
     """Start a task on the running loop, and keep it until it ends. RuntimeError when no loop runs in this thread."""
     try:
         loop = asyncio.get_running_loop()
@@ -90,7 +74,7 @@ def detect_mode() -> ExecutionMode:
     """The mode of the calling context."""
     if not getattr(sys, "_is_gil_enabled", lambda: True)():
         return ExecutionMode.FREE_THREADED
-    return ExecutionMode.SHARED_GIL if _erlang_loop.in_main_interpreter() else ExecutionMode.SUBINTERP
+    return ExecutionMode.SHARED_GIL if in_main_interpreter() else ExecutionMode.SUBINTERP
 
 
 # Policies go away in Python 3.16; from 3.14 on every public name of theirs warns.

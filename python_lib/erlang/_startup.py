@@ -118,6 +118,9 @@ def _reset_library() -> None:
         logging.root.handlers.clear()
         logging.root.setLevel(logging.WARNING)
         logging.disable(logging.NOTSET)
+    events = sys.modules.get("asyncio.events")
+    if events is not None:
+        events._event_loop_policy = None  # type: ignore[attr-defined]  # without the warning of the public setter
 
 
 def _restore(mapping: dict[Any, Any], initial: dict[Any, Any]) -> None:

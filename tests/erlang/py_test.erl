@@ -7,6 +7,7 @@
 
 %% Application.
 -export([start/0, start/1, start_bare/0, stop/0, python_modules/0]).
+-export([start_without_pools/0, stop_without_pools/0]).
 %% Names, pools, contexts.
 -export([unique/1, start_pool/2, start_pool/3, stop_pool/1, with_pool/3, with_pool/4, with_context/2, contexts/1]).
 %% Processes.
@@ -52,6 +53,21 @@ stop() ->
     _ = application:stop(?APP),
     _ = application:unload(?APP),
     ok.
+
+%% Starts what the application has but its pools: no Python, no port program.
+-spec start_without_pools() -> ok.
+start_without_pools() ->
+    stop(),
+    ok = application:load(?APP),
+    {ok, Sup} = erlang_python_sup:start_link(),
+    unlink(Sup),
+    ok.
+
+-spec stop_without_pools() -> ok.
+stop_without_pools() ->
+    ok = gen_server:stop(erlang_python_sup, shutdown, infinity),
+    _ = persistent_term:erase(py_slots),
+    ok = application:unload(?APP).
 
 %% The directory of the Python modules that the suites call.
 -spec python_modules() -> file:filename().

@@ -14,8 +14,8 @@ groups() ->
      {limit, [limit_holds, full_counter, room_comes_back, limit_is_exact, limit_is_never_exceeded,
               limit_counts_keys_not_writers, lock_of_a_dead_process, lock_of_a_process_that_dies, killed_writers,
               wrong_limit_is_named, explained]},
-     {python, [python_and_erlang_see_the_same, python_keys, python_values, large_values, python_counts,
-               python_errors, python_limit, contexts_share, exact_from_processes_and_threads,
+     {python, [python_and_erlang_see_the_same, python_keys, python_values, large_values, too_large_values,
+               python_counts, python_errors, python_limit, contexts_share, exact_from_processes_and_threads,
                exact_from_interpreters_of_their_own]}].
 
 init_per_suite(Config) -> ok = py_test:start([{max_concurrent, 500}]), Config.
@@ -292,6 +292,22 @@ large_values(_) ->
     ok = py:state_store(<<"large">>, Large),
     ok = py:exec(<<"erlang.state_set('copy', erlang.state_get('large'))">>),
     ?assert({ok, Large} =:= py:state_fetch(<<"copy">>)).
+
+%% Proves that a value that is larger than Python may get is an error there that says so, and stays.
+too_large_values(_) ->
+    Before = application:get_env(erlang_python, max_frame_bytes),
+    ok = py:state_store(<<"large">>, binary:copy(<<"x">>, 200000)),
+    ok = application:set_env(erlang_python, max_frame_bytes, 100000),
+    try
+        {ok, {<<"ErlangError">>, Text}} = py:call(shared_state, error_of, [state_get, <<"large">>]),
+        ?assertNotEqual(nomatch, string:find(Text, "too_large"))
+    after
+        case Before of
+            {ok, Bytes} -> application:set_env(erlang_python, max_frame_bytes, Bytes);
+            undefined -> application:unset_env(erlang_python, max_frame_bytes)
+        end
+    end,
+    {ok, <<_:200000/binary>>} = py:call(erlang, state_get, [<<"large">>]).
 
 %% Proves that Python counts as Erlang does, and the same counters.
 python_counts(_) ->

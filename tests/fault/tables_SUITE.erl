@@ -27,25 +27,28 @@ tables_belong_to_the_top(_) ->
 %% other: the pools' own supervisor is not one of them.
 workers_are_killed_under_load(_) ->
     ok = py:register_pool(io, statistics),
+    ok = py:register_function(same, fun([Value]) -> Value end),
     ok = py:state_store(kept, {value, 1}),
     Pool = py_test:start_pool(2, #{}),
     Routes = lists:sort(ets:tab2list(py_routes)),
     Stop = atomics:new(1, []),
     Calls = [py_test:async(fun() -> call_until(Stop, Target, 0) end) || Target <- [default, io, Pool], _ <- [1, 2, 3]],
-    Counting = [py_test:async(fun() -> count_until(Stop, 0) end) || _ <- [1, 2, 3]],
+    Counts = [fun() -> py:state_incr(<<"n">>) end, fun() -> counted_by_python(default) end,
+              fun() -> counted_by_python(Pool) end],
+    Counting = [py_test:async(fun() -> count_until(Stop, Count, 0) end) || Count <- Counts],
     _ = [killed_and_back(Name) || {Name, Pid, worker, _} <- supervisor:which_children(erlang_python_sup), is_pid(Pid)],
     ok = atomics:put(Stop, 1, 1),
     _ = [?assert(py_test:join(Job) > 0) || Job <- Calls],
     Counted = lists:sum([py_test:join(Job) || Job <- Counting]),
-    ?assertEqual({ok, Counted}, py:state_fetch(counted)),
+    ?assertEqual(Counted, counted()),
     ?assertEqual({ok, {value, 1}}, py:state_fetch(kept)),
     ?assertEqual(Routes, lists:sort(ets:tab2list(py_routes))),
     ?assertEqual([{{statistics, '_'}, io}], py_context_router:list_pool_registrations()),
     ?assertEqual({ok, 2}, py:call(statistics, median, [[3, 1, 2]])),
+    ?assertEqual([{ok, 5}, {ok, 5}], [py:call(Target, erlang, call, [same, 5]) || Target <- [default, Pool]]),
     py_test:eventually(fun() -> py_semaphore:current() =:= 0 end),
     ok = py_test:stop_pool(Pool).
 
-%% One that is not killed in time finds the others: what a killed worker was asked for meanwhile may fail, calls do not.
 killed_and_back(Name) ->
     Pid = child(Name),
     Monitor = monitor(process, Pid),
@@ -61,17 +64,21 @@ child(Name) ->
 
 call_until(Stop, Target, N) ->
     {ok, N} = py:call(Target, probe, echo, [N]),
+    {ok, N} = py:call(Target, erlang, call, [same, N]),
     case atomics:get(Stop, 1) of
         0 -> call_until(Stop, Target, N + 1);
         1 -> N
     end.
 
-count_until(Stop, N) ->
-    _ = py:state_incr(counted),
+count_until(Stop, Count, N) ->
+    _ = Count(),
     case atomics:get(Stop, 1) of
-        0 -> count_until(Stop, N + 1);
+        0 -> count_until(Stop, Count, N + 1);
         1 -> N + 1
     end.
+
+counted_by_python(Target) ->
+    {ok, _} = py:call(Target, erlang, state_incr, [<<"n">>]).
 
 %% Proves that a pool whose OS process is killed takes none of the state along that its Python made.
 pool_is_killed(_) ->

@@ -122,6 +122,10 @@ TEST_CASE("reader: counts that the bytes cannot hold are refused before anything
 TEST_CASE("reader: a thousand levels are accepted and one more is refused") {
   CHECK(skipped(nested_lists(TermReader::kMaxDepth)));
   CHECK(!skipped(nested_lists(TermReader::kMaxDepth + 1)));
+  const Buffer deep = nested_lists(100000);
+  TermReader reader(deep);
+  CHECK(reader.skip_deep()->size() == deep.size());
+  CHECK(reader.remaining() == 0);
   CHECK(!skipped(nested_lists(200'000)));
 }
 

@@ -1,6 +1,7 @@
 """What tools/bench lets Python do. Run as a program it does `spin` beside another process, for comparison."""
 
 import sys
+import threading
 import time
 from typing import TypeVar
 
@@ -25,6 +26,32 @@ def seconds(steps: int) -> float:
     start = time.thread_time()
     spin(steps)
     return time.thread_time() - start
+
+
+def count(key: str, threads: int, duration: float) -> int:
+    """Counts `key` in Erlang's shared state up from so many threads, for `duration` seconds; how often."""
+    import erlang  # only in the port program
+
+    counts = []
+
+    def run() -> None:
+        until = time.monotonic() + duration
+        done = 0
+        while time.monotonic() < until:
+            for _ in range(10):
+                erlang.state_incr(key)
+            done += 10
+        counts.append(done)
+
+    if threads == 1:
+        run()
+    else:
+        running = [threading.Thread(target=run) for _ in range(threads)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+    return sum(counts)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,154 @@
+%% @doc Chains of calls: Python calls Erlang, which calls Python, which calls Erlang. A callback, and what it spawns,
+%% calls Python on behalf of the process that began the chain: in the context that waits for it, with the namespace of
+%% that process.
+%%
+%% A process finds out that it belongs to a chain when it first calls Python: then it looks for a callback among its
+%% ancestors. That costs nothing while no callback runs.
+-module(py_chain).
+
+-include("py_route.hrl").
+
+%% For callbacks.
+-export([enter/1, leave/1, sweep/0]).
+%% For py_env.
+-export([caller/0, plain/0, starter/1]).
+
+-define(TABLE, py_callbacks).
+%% How many processes are looked at, each before those that it came from.
+-define(LOOKS, 9).
+
+%% @doc The calling process runs this callback.
+-spec enter(#callback{}) -> ok.
+enter(Callback) ->
+    true = ets:insert(?TABLE, {self(), Callback}),
+    ok.
+
+%% @doc The process that ran a callback has ended.
+-spec leave(pid()) -> ok.
+leave(Pid) ->
+    true = ets:delete(?TABLE, Pid),
+    ok.
+
+%% @doc Forgets callbacks whose py_port could not see them end: it died with them.
+-spec sweep() -> ok.
+sweep() ->
+    Pids = ets:select(?TABLE, [{{'$1', '_'}, [], ['$1']}]),
+    lists:foreach(fun leave/1, [Pid || Pid <- Pids, not is_process_alive(Pid)]).
+
+%% @doc What a process begins with when it first calls Python.
+-spec caller() -> #caller{}.
+caller() ->
+    case py_slots:callbacks(py_slots:ref()) of
+        0 -> plain();
+        _ ->
+            case callback() of
+                none -> plain();
+                {Root, Callback} -> nested(Root, Callback)
+            end
+    end.
+
+%% @doc A process that belongs to no chain.
+-spec plain() -> #caller{}.
+plain() ->
+    #caller{id = py_slots:self_id(), who = self()}.
+
+%% @doc The process whose namespaces the caller works with.
+-spec starter(#caller{}) -> pid().
+starter(#caller{who = {_, Starter}}) -> Starter;
+starter(#caller{who = Self}) -> Self.
+
+%% Where routed requests go is where Python waits for the callback, so that they find there what its caller defined,
+%% unless that has its namespace in the default pool and none here.
+nested(Root, #callback{chain = Chain, starter = Known, port_owner = Owner, id = Id, env = Env}) ->
+    Starter = case Known of
+        none -> Root;
+        _ -> Known
+    end,
+    Caller = (plain())#caller{who = {self(), Starter}, chain = Chain, root = case Root =:= self() of
+        true -> none;
+        false -> Root
+    end},
+    case py_homes:context(Owner, Id) of
+        none ->
+            Caller;
+        Route = #route{ctx = Ctx, pool = Pool} ->
+            Home = Route#route{env = case Env of
+                0 -> py_homes:env(Ctx, Starter);
+                _ -> Env
+            end},
+            Caller#caller{
+                home = Ctx,
+                pools = #{default => default(Home, Starter), Pool => Home},
+                envs = case Home of
+                    #route{env = 0} -> #{};
+                    _ -> #{Ctx => Home}
+                end}
+    end.
+
+default(Home = #route{env = 0, pool = Pool}, Starter) when Pool =/= default ->
+    case py_homes:in_pool(default, Starter) of
+        none -> Home;
+        Other -> Other
+    end;
+default(Home, _Starter) ->
+    Home.
+
+%% The callback that the calling process runs or descends from. Elixir's tasks know who asked for them, processes of
+%% proc_lib all their ancestors; of the others only the parent is known.
+callback() ->
+    look([self()], ?LOOKS).
+
+look([Pid | Rest], Left) when Left > 0 ->
+    case origin(Pid) of
+        {Callers, Ancestors, Parent} ->
+            case running([Pid, Parent | Callers ++ Ancestors]) of
+                none -> look(Rest ++ next(Callers, Ancestors, Parent), Left - 1);
+                Found -> Found
+            end;
+        unknown ->
+            look(Rest, Left - 1)
+    end;
+look(_, _) ->
+    none.
+
+%% Who may know more. Asking a process costs it a signal, and the supervisors of a busy node must not be asked: one of
+%% proc_lib is looked up no further than its ancestors go, unless the only one is its parent, which then is not of
+%% proc_lib.
+next(Callers, Ancestors, Parent) ->
+    [lists:last(Callers) || Callers =/= []] ++ [Parent || Ancestors =:= [] orelse Ancestors =:= [Parent]].
+
+origin(Self) when Self =:= self() ->
+    {parent, Parent} = process_info(Self, parent),
+    {pids(get('$callers')), pids(get('$ancestors')), Parent};
+origin(Pid) when is_pid(Pid), node(Pid) =:= node() ->
+    case process_info(Pid, [parent, dictionary]) of
+        [{parent, Parent}, {dictionary, Dictionary}] ->
+            Value = fun(Key) -> pids(proplists:get_value(Key, Dictionary)) end,
+            {Value('$callers'), Value('$ancestors'), Parent};
+        undefined ->
+            unknown
+    end;
+origin(_) ->
+    unknown.
+
+running([Pid | Rest]) when is_pid(Pid) ->
+    case ets:lookup(?TABLE, Pid) of
+        [Found] ->
+            case is_process_alive(Pid) of
+                true -> Found;
+                false -> running(Rest)
+            end;
+        [] ->
+            running(Rest)
+    end;
+running([_ | Rest]) ->
+    running(Rest);
+running([]) ->
+    none.
+
+%% Ancestors may be names.
+pids(List) when is_list(List) -> [pid(Element) || Element <- List];
+pids(_) -> [].
+
+pid(Name) when is_atom(Name) -> whereis(Name);
+pid(Other) -> Other.
