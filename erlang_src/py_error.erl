@@ -21,6 +21,15 @@ sentence(timeout) ->
     "the call did not end within its timeout (last argument, or option timeout)";
 sentence(interrupted) ->
     "the call was interrupted (py:interrupt/1)";
+sentence(cancelled) ->
+    "the request was cancelled (py:cancel/1, py:stream_cancel/1, py_context:stop_loop/1, or its caller's death)";
+sentence({gather_failed, Failed}) when is_list(Failed) ->
+    ["of the calls that ran together some failed: ",
+     lists:join("; ", [io_lib:format("number ~b: ~ts", [Index, sentence(Reason)]) || {Index, Reason} <- Failed])];
+sentence(no_loop) ->
+    "the context's event loop was not started (py_context:start_loop/1)";
+sentence(loop_running) ->
+    "the context's event loop is started already (py_context:stop_loop/1 ends it)";
 sentence(max_concurrent) ->
     "no slot came free within the timeout (environment key max_concurrent)";
 sentence({overloaded, Current, Max}) ->

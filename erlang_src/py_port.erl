@@ -244,6 +244,13 @@ frame({?OP_REPLY_PIECE, Key}, Used, Frame, State = #state{pieces = Pieces}) ->
     Piece = binary:part(Frame, Used, byte_size(Frame) - Used),
     Before = maps:get(Key, Pieces, []),
     loop(State#state{pieces = Pieces#{Key => [Piece | Before]}});
+frame({?OP_ITEMS, Alias}, Used, Frame, State) ->
+    {Payload, Rest} = payload(Alias, Used, Frame, State),
+    Alias ! {py_items, Alias, Payload},
+    loop(Rest);
+frame({?OP_STARTED, Waiting}, _, _, State = #state{slots = Slots}) ->
+    lists:foreach(fun(Slot) -> py_slots:release(Slots, Slot) end, Waiting),
+    loop(State);
 frame(Header = {?OP_CALLBACK, _Ctx, Id, _Chain, _Env, _Caller, _Function}, Used, Frame, State) ->
     {Payload, Rest} = payload(Id, Used, Frame, State),
     loop(Rest#state{callbacks = py_callbacks:start(Header, Payload, State#state.callbacks)});

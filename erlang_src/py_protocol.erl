@@ -6,11 +6,14 @@
 
 %% Frames.
 -export([init/1, request/7, pieces/3, new_context/4, stop_context/2, drop_env/2, interrupt/2, stats/1]).
--export([result/3, functions/1, messages_taken/1]).
+-export([result/3, functions/1, messages_taken/1, cancel/2, credit/4]).
 %% Answers.
--export([decode/1, vocabulary/0]).
+-export([decode/1, items/1, items_bytes/1, vocabulary/0]).
 
 -export_type([operation/0, payload/0, outcome/0]).
+
+%% Of an ITEMS payload: the version byte, the head of a list with its 4-byte length, and its end.
+-define(LIST_BYTES, 7).
 
 -type name() :: atom() | binary().
 -type operation() ::
@@ -97,6 +100,16 @@ functions(Names) ->
 messages_taken(Bytes) ->
     term_to_binary({?OP_MESSAGES_TAKEN, Bytes}).
 
+%% @doc Ends the request of this alias, wherever it is; its reply is `{error, cancelled}' unless it has ended by itself.
+-spec cancel(reference(), pos_integer()) -> binary().
+cancel(Alias, Id) ->
+    term_to_binary({?OP_CANCEL, Alias, Id}).
+
+%% @doc The stream of this alias may send so many items and bytes more.
+-spec credit(reference(), pos_integer(), non_neg_integer(), non_neg_integer()) -> binary().
+credit(Alias, Id, Items, Bytes) ->
+    term_to_binary({?OP_CREDIT, Alias, Id, Items, Bytes}).
+
 %% @doc What a payload means to the caller. Decoded with `[safe]': Python can make no atoms but those that
 %% py_atoms admitted.
 -spec decode(payload()) -> ok | {ok, term()} | {error, term()}.
@@ -114,11 +127,27 @@ decode(Payload) when is_binary(Payload) ->
 decode(Pieces) ->
     decode(iolist_to_binary(Pieces)).
 
+%% @doc The items in a payload of a stream.
+-spec items(payload()) -> {ok, [term()]} | {error, {not_encodable, atom_table_full}}.
+items(Payload) when is_binary(Payload) ->
+    try binary_to_term(Payload, [safe]) of
+        Items -> {ok, Items}
+    catch
+        error:badarg -> {error, {not_encodable, atom_table_full}}
+    end;
+items(Pieces) ->
+    items(iolist_to_binary(Pieces)).
+
+%% @doc How many bytes of its credit a stream has used up for this payload: the items without the list around them.
+-spec items_bytes(payload()) -> non_neg_integer().
+items_bytes(Payload) ->
+    iolist_size(Payload) - ?LIST_BYTES.
+
 %% @doc The atoms that payloads hold. They must exist before the first payload is decoded, and other modules that name
 %% them may not be loaded yet.
 -spec vocabulary() -> [atom()].
 vocabulary() ->
-    [ok, exception, error, timeout, interrupted, not_running, context_died, stopped, bad_request, unsupported,
+    [ok, exception, error, timeout, interrupted, cancelled, not_running, context_died, stopped, bad_request, unsupported,
      owngil_requires_python_3_13, overloaded, too_large, not_encodable, depth, map_key, duplicate_key, type,
      unregistered, exit, throw, true, false, none, nan, infinity, neg_infinity,
      python_version, executable, implementation, free_threaded, owngil,

@@ -15,6 +15,8 @@
 -define(OP_STATS, 14).
 -define(OP_FUNCTIONS, 15).
 -define(OP_MESSAGES_TAKEN, 16).
+-define(OP_CANCEL, 17).
+-define(OP_CREDIT, 18).
 
 %% Port to Erlang.
 -define(OP_REPLY, 1).
@@ -31,6 +33,8 @@
 -define(OP_MESSAGES, 12).
 -define(OP_ABANDONED, 13).
 -define(OP_LARGE_MESSAGE, 14).
+-define(OP_STARTED, 15).
+-define(OP_ITEMS, 16).
 
 %% System functions: what Python asks of Erlang by number instead of name. Those up to 4 are answered by py_port itself.
 -define(SYSTEM_IS_ALIVE, 1).
@@ -43,6 +47,12 @@
 -define(FLAG_TRACEBACK, 1).
 -define(FLAG_STRICT, 2).
 -define(FLAG_BUFFER, 4).
+-define(FLAG_TASK, 8).
+-define(FLAG_STREAM, 16).
+
+%% What a stream may send before it gets credit. Mirrored by port/context/ticket.h.
+-define(FIRST_CREDIT_ITEMS, 1000).
+-define(FIRST_CREDIT_BYTES, 1048576).
 
 %% One large value must not block the small ones behind it.
 -define(PIECE_BYTES, 1048576).

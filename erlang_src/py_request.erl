@@ -5,15 +5,18 @@
 -include("py_protocol.hrl").
 -include("py_route.hrl").
 
--export([run/4]).
+-export([run/4, open/4, cancel/2]).
 %% Several at once (py_pipeline).
 -export([limit/2, take/3, post/7, outcome/2, lost/4, expired/2]).
 
--export_type([result/0, limit/0]).
+-export_type([result/0, limit/0, open/0]).
 
 -type result() :: ok | {ok, term()} | {error, term()}.
 %% `default': nobody asked for a limit of time.
 -type limit() :: timeout() | default.
+%% A stream that has begun: its items come as `{py_items, Alias, Payload}', its end as `{py_reply, Alias, Payload}' or
+%% `DOWN'. `Left' is what the time limit has left.
+-type open() :: {open, Alias :: reference(), #route{}, #caller{}, py_slots:slot() | 0, Left :: timeout()}.
 
 -define(DEFAULT_MS, 30000).
 

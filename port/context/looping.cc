@@ -1,8 +1,6 @@
 // The part of Context that runs its event loop, and serves requests between the loop's rounds. See docs/design.md,
 // "Event loops".
 
-#include <algorithm>
-
 #include "base/clock.h"
 #include "context/context.h"
 #include "python/fresh_stack.h"
@@ -36,11 +34,7 @@ void Context::run_loop() {
 /// its call chain may ask for.
 Wanted Context::wanted_by_loop() const {
   if (loop_runs_ && depth_ == 1) return {};
-  return {true, newest_chain(levels_[depth_ - 1]->scope.chain)};
-}
-
-std::uint64_t Context::newest_chain(std::uint64_t own) const {
-  return depth_ < 2 ? own : std::max(own, levels_[depth_ - 2]->newest_chain);
+  return {true, levels_[depth_ - 1]->scope.chain};
 }
 
 bool Context::serve_mail(const Wanted& wanted) {
@@ -55,7 +49,6 @@ bool Context::serve_mail(const Wanted& wanted) {
     if (request->message.operation == Operation::kResult) {
       take_result(std::move(*request));
     } else {
-      levels_[depth_ - 1]->newest_chain = wanted.newest_chain;
       const FreshStack fresh(!starts_on_loop(*request));
       execute(*request);
     }
