@@ -121,7 +121,6 @@ class Context final : public Sleeper,
     // The context's thread only.
     RequestScope scope;
     std::uint64_t awaited = 0;           ///< number of the callback that it waits for, 0 for none
-    std::uint64_t newest_chain = 0;      ///< the largest chain number of the levels up to this one
     std::optional<Answer> early_answer;  ///< came while levels above were running
     TermWriter reply;
 
@@ -142,7 +141,6 @@ class Context final : public Sleeper,
   void execute(const Request& request);
   void refuse_nesting(const Request& request);
   void take_result(Request result);
-  std::uint64_t newest_chain(std::uint64_t own) const;
   void run_loop();
   void stop_loop();
   Wanted wanted_by_loop() const;
