@@ -8,6 +8,10 @@
 %% Calling.
 -export([call/3, call/4, call/5, eval/1, eval/2, eval/3, exec/1, exec/2, exec/3]).
 -export([cast/3, cast/4, cast/5, spawn_call/3, spawn_call/4, spawn_call/5, await/1, await/2, parallel/1, interrupt/1]).
+%% Coroutines.
+-export([async_call/3, async_call/4, async_call/5, async_await/1, async_await/2, async_gather/1, async_gather/2, cancel/1]).
+%% Streams.
+-export([stream/3, stream/4, stream/5, stream_eval/1, stream_eval/2, stream_fold/3]).
 %% Functions that Python may call.
 -export([register_function/2, register_function/3, unregister_function/1]).
 %% Pools and contexts.
@@ -20,13 +24,14 @@
 -export([execution_mode/0, subinterp_supported/0, num_executors/0, version/0, memory_stats/0, gc/0, gc/1]).
 -export([tracemalloc_start/0, tracemalloc_start/1, tracemalloc_stop/0, reload/1, stats/0]).
 
--export_type([context/0, options/0, result/0]).
+-export_type([context/0, options/0, result/0, call/0]).
 
 -type context() :: pid().
 %% Of a call on a context. `traceback': errors are `{Type, Message, Traceback}'. `strict': values without an Erlang form
 %% are errors. `buffer': numpy arrays and the like come as their raw bytes.
 -type options() :: #{kwargs => py_args:named(), timeout => timeout(), traceback => boolean(), strict => boolean(),
                      buffer => boolean()}.
+-type call() :: {py_args:name(), py_args:name(), [term()]} | {py_args:name(), py_args:name(), [term()], py_args:named()}.
 -type result() :: {ok, term()} | {error, term()}.
 
 %% Calling.
@@ -130,6 +135,91 @@ parallel(Calls) ->
 -spec interrupt(context()) -> ok | not_running | {error, term()}.
 interrupt(Ctx) ->
     py_context:interrupt(Ctx).
+
+%% Coroutines.
+
+%% @doc Calls a function, and awaits what it returns on the context's event loop if it is a coroutine. The result comes
+%% as `{async_result, Ref, Result}', or is fetched with {@link async_await/1}. There is no limit of time; when the
+%% calling process dies the coroutine is cancelled. See docs/asyncio.md.
+-spec async_call(py_args:name(), py_args:name(), [term()]) -> reference().
+async_call(M, F, Args) ->
+    py_async:start(py_call:request(M, F, Args)).
+
+%% @doc With keyword arguments; or on a context; or in a pool.
+-spec async_call(py_args:name(), py_args:name(), [term()], py_args:named()) -> reference();
+                (context() | (Pool :: atom()), py_args:name(), py_args:name(), [term()]) -> reference().
+async_call(A, B, C, D) ->
+    py_async:start(py_call:request(A, B, C, D)).
+
+%% @doc With a timeout for the coroutine; or on a context with options; or in a pool with keyword arguments.
+-spec async_call(py_args:name(), py_args:name(), [term()], py_args:named(), timeout()) -> reference();
+                (context(), py_args:name(), py_args:name(), [term()], options()) -> reference();
+                (Pool :: atom(), py_args:name(), py_args:name(), [term()], py_args:named()) -> reference().
+async_call(A, B, C, D, E) ->
+    py_async:start(py_call:request(A, B, C, D, E)).
+
+%% @doc The result of {@link async_call/3}, waited for at most 30 seconds. `{error, timeout}': it goes on, and can be
+%% awaited again.
+-spec async_await(reference()) -> result().
+async_await(Ref) ->
+    py_async:await(Ref).
+
+-spec async_await(reference(), timeout()) -> result().
+async_await(Ref, Timeout) ->
+    py_async:await(Ref, Timeout).
+
+%% @doc Runs calls at once, and returns their values in the order of the calls. They have 30 seconds; what fails is
+%% listed by its number, counted from 1.
+-spec async_gather([call()]) -> {ok, [term()]} | {error, {gather_failed, [{pos_integer(), term()}]}}.
+async_gather(Calls) ->
+    py_call:gather(Calls).
+
+-spec async_gather([call()], timeout()) -> {ok, [term()]} | {error, {gather_failed, [{pos_integer(), term()}]}}.
+async_gather(Calls, Timeout) ->
+    py_call:gather(Calls, Timeout).
+
+%% @doc Ends what is behind a reference of {@link cast/3}, {@link spawn_call/3} or {@link async_call/3} (and of
+%% py_context:submit/4 and py_event_loop:create_task/3) that the calling process has, or a stream of any process. Its
+%% result is then `{error, cancelled}', unless it has ended by itself; what has ended stays as it is.
+-spec cancel(reference()) -> ok.
+cancel(Ref) ->
+    py_call:cancel(Ref).
+
+%% Streams.
+
+%% @doc All items of a generator, sync or async, or of anything else that can be iterated. They have 30 seconds.
+-spec stream(py_args:name(), py_args:name(), [term()]) -> {ok, [term()]} | {error, term()}.
+stream(M, F, Args) ->
+    py_stream:collect(py_call:request(M, F, Args)).
+
+%% @doc With keyword arguments; or on a context; or in a pool.
+-spec stream(py_args:name(), py_args:name(), [term()], py_args:named()) -> {ok, [term()]} | {error, term()};
+            (context() | (Pool :: atom()), py_args:name(), py_args:name(), [term()]) -> {ok, [term()]} | {error, term()}.
+stream(A, B, C, D) ->
+    py_stream:collect(py_call:request(A, B, C, D)).
+
+%% @doc With a timeout; or on a context with options; or in a pool with keyword arguments.
+-spec stream(py_args:name(), py_args:name(), [term()], py_args:named(), timeout()) -> {ok, [term()]} | {error, term()};
+            (context(), py_args:name(), py_args:name(), [term()], options()) -> {ok, [term()]} | {error, term()};
+            (Pool :: atom(), py_args:name(), py_args:name(), [term()], py_args:named()) ->
+                {ok, [term()]} | {error, term()}.
+stream(A, B, C, D, E) ->
+    py_stream:collect(py_call:request(A, B, C, D, E)).
+
+%% @doc All items of the value of an expression, in the calling process's own namespace.
+-spec stream_eval(py_args:code()) -> {ok, [term()]} | {error, term()}.
+stream_eval(Expr) ->
+    stream_eval(Expr, #{}).
+
+-spec stream_eval(py_args:code(), py_args:named()) -> {ok, [term()]} | {error, term()}.
+stream_eval(Expr, Locals) ->
+    py_stream:collect({routed, py_args:eval(Expr, Locals), 0, default}).
+
+%% @doc Calls `Fun(Item, Acc)' with each item as it comes, in the calling process and for as long as it takes. The
+%% generator is never far ahead of `Fun'; an exception of `Fun' ends it.
+-spec stream_fold(fun((term(), Acc) -> Acc), Acc, call()) -> {ok, Acc} | {error, term()}.
+stream_fold(Fun, Acc, Call) ->
+    py_call:stream_fold(Fun, Acc, Call).
 
 %% Functions that Python may call.
 

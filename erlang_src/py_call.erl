@@ -5,9 +5,14 @@
 -include("py_protocol.hrl").
 
 -export([call/3, call/4, call/5, eval/1, eval/2, eval/3, exec/1, exec/2, exec/3]).
--export([cast/3, cast/4, cast/5, await/1, await/2, parallel/1]).
+-export([cast/3, cast/4, cast/5, await/1, await/2, parallel/1, cancel/1, gather/1, gather/2, stream_fold/3]).
+%% The same shapes for others.
+-export([request/3, request/4, request/5]).
+
+-export_type([request/0]).
 
 -define(AWAIT_MS, 30000).
+-define(GATHER_MS, 30000).
 
 -type request() :: {py_route:target(), py_protocol:operation(), Flags :: non_neg_integer(), py_request:limit()}.
 
@@ -25,7 +30,7 @@ call(A, B, C, D, E) ->
 
 -spec cast(py_args:name(), py_args:name(), [term()]) -> reference().
 cast(M, F, Args) ->
-    py_caster:cast(routed, py_args:operation(M, F, Args), 0, default).
+    py_caster:cast(py_response, routed, py_args:operation(M, F, Args), 0, default).
 
 -spec cast(term(), term(), term(), term()) -> reference().
 cast(A, B, C, D) ->
@@ -39,7 +44,11 @@ run({Target, Operation, Flags, Timeout}) ->
     py_request:run(Target, Operation, Flags, Timeout).
 
 spawned({Target, Operation, Flags, Timeout}) ->
-    py_caster:cast(Target, Operation, Flags, Timeout).
+    py_caster:cast(py_response, Target, Operation, Flags, Timeout).
+
+-spec request(term(), term(), term()) -> request().
+request(M, F, Args) ->
+    {routed, py_args:operation(M, F, Args), 0, default}.
 
 %% A context is known by its pid, keyword arguments by being a map; what is left names a pool.
 -spec request(term(), term(), term(), term()) -> request().
@@ -140,3 +149,26 @@ parallel(Calls) ->
 operation({M, F, Args}) -> py_args:operation(M, F, Args);
 operation({M, F, Args, Kwargs}) -> py_args:operation(M, F, Args, Kwargs);
 operation(Call) -> error({bad_argument, call, Call}).
+
+-spec cancel(reference()) -> ok.
+cancel(Ref) when is_reference(Ref) ->
+    ok = py_caster:cancel(Ref),
+    py_stream_server:cancel(Ref);
+cancel(Ref) ->
+    error({bad_argument, reference, Ref}).
+
+-spec gather([py:call()]) -> {ok, [term()]} | {error, {gather_failed, [{pos_integer(), term()}]}}.
+gather(Calls) ->
+    gather(Calls, ?GATHER_MS).
+
+-spec gather([py:call()], timeout()) -> {ok, [term()]} | {error, {gather_failed, [{pos_integer(), term()}]}}.
+gather(Calls, Timeout) when length(Calls) >= 0 ->
+    py_async:gather([{routed, operation(Call), 0, default} || Call <- Calls], py_args:timeout(Timeout));
+gather(Calls, _Timeout) ->
+    error({bad_argument, calls, Calls}).
+
+-spec stream_fold(fun((term(), Acc) -> Acc), Acc, py:call()) -> {ok, Acc} | {error, term()}.
+stream_fold(Fun, Acc, Call) when is_function(Fun, 2) ->
+    py_stream:fold(Fun, Acc, {routed, operation(Call), 0, infinity});
+stream_fold(Fun, _Acc, _Call) ->
+    error({bad_argument, function, Fun}).

@@ -1,22 +1,37 @@
 %% @doc Casts: a process beside each process that casts, which sends its calls in their order, has all of them in flight
-%% that the limit allows, and turns replies into `{py_response, Ref, Result}' messages. It ends with the process that it
-%% works for, when it has sent what that one had cast.
+%% that the limit allows, and turns replies into `{py_response, Ref, Result}' or `{async_result, Ref, Result}' messages. It ends
+%% after the process that it works for, when it has sent what that one had cast and cancelled its tasks.
 -module(py_caster).
 
 -include("py_route.hrl").
 
--export([cast/4]).
+-export([cast/5, cancel/1]).
+
+-export_type([tag/0]).
+
+%% Of the message with the result. `none': nobody wants to know.
+-type tag() :: py_response | async_result | none.
 
 -define(KEY, '$py_caster').
 
 %% @doc Never blocks. The call sees the caller's contexts and namespaces as they are now.
--spec cast(py_route:target(), py_protocol:operation(), non_neg_integer(), py_request:limit()) -> reference().
-cast(Target, Operation, Flags, Limit) ->
+-spec cast(tag(), py_route:target(), py_protocol:operation(), non_neg_integer(), py_request:limit()) -> reference().
+cast(Tag, Target, Operation, Flags, Limit) ->
     Ref = make_ref(),
     Caller = py_env:caller(),
-    caster() ! {cast, #{key => Ref, target => Target, operation => Operation, flags => Flags,
+    caster() ! {cast, #{key => {Ref, Tag}, target => Target, operation => Operation, flags => Flags,
                         timeout => py_request:limit(Limit, Caller), caller => Caller}},
     Ref.
+
+%% @doc Ends what the calling process has cast and is not done yet.
+-spec cancel(reference()) -> ok.
+cancel(Ref) ->
+    case get(?KEY) of
+        undefined -> ok;
+        Pid ->
+            Pid ! {cancel, Ref},
+            ok
+    end.
 
 caster() ->
     case get(?KEY) of
@@ -39,8 +54,13 @@ loop(Client, Monitor, Pipeline) ->
     receive
         {cast, Job} ->
             told(Client, Monitor, py_pipeline:add(Job, Pipeline));
+        {cancel, Ref} ->
+            Keys = [{Ref, Tag} || Tag <- [async_result, py_response, none]],
+            told(Client, Monitor, py_pipeline:cancel(Keys, Pipeline));
         {'DOWN', Monitor, process, Client, _} ->
-            next(Client, gone, Pipeline);
+            %% Nobody is left who would know the end of what goes on for long; casts were made to be done.
+            Keys = [Key || Key = {_, async_result} <- py_pipeline:keys(Pipeline)],
+            told(Client, gone, py_pipeline:cancel(Keys, Pipeline));
         Message ->
             case py_pipeline:handle(Message, Pipeline) of
                 ignored -> loop(Client, Monitor, Pipeline);
@@ -51,7 +71,7 @@ loop(Client, Monitor, Pipeline) ->
     end.
 
 told(Client, Monitor, {Completions, Pipeline}) ->
-    lists:foreach(fun({Ref, Result}) -> Client ! {py_response, Ref, Result} end, Completions),
+    lists:foreach(fun({{Ref, Tag}, Result}) -> Tag =:= none orelse (Client ! {Tag, Ref, Result}) end, Completions),
     next(Client, Monitor, Pipeline).
 
 next(Client, gone, Pipeline) ->

@@ -5,9 +5,10 @@
 %% that restarts) holds up those behind it, never the replies to those before it.
 -module(py_pipeline).
 
+-include("py_protocol.hrl").
 -include("py_route.hrl").
 
--export([new/1, add/2, handle/2, timeout/1, is_idle/1, references/1]).
+-export([new/1, add/2, handle/2, cancel/2, timeout/1, is_idle/1, references/1, keys/1, flight/2]).
 %% spawn.
 -export([exit_with_pool/3]).
 
@@ -37,7 +38,7 @@
     %% The first call, while it waits: for a slot, or for its pool.
     head = none :: none | {slot, reference(), #route{}, #job{}} | {pool, reference(), #job{}},
     flights = #{} :: #{reference() => {#job{}, #route{}, py_slots:slot() | 0}},
-    %% Where every call with a deadline is.
+    %% Where every call is.
     places = #{} :: #{key() => queued | head | reference()},
     deadlines = gb_sets:new() :: gb_sets:set({integer(), key()}),
     %% Calls of ours in each context.
@@ -59,7 +60,8 @@ add(#{key := Key, target := Target, operation := Operation, flags := Flags, time
     end,
     Job = #job{key = Key, target = Target, operation = Operation, flags = Flags, timeout = Timeout, deadline = Deadline,
                caller = Caller#caller{id = Id}},
-    completed(pump(scheduled(Job, P#pipeline{queue = queue:in(Job, Queue)}))).
+    Queued = placed(Job, queued, P#pipeline{queue = queue:in(Job, Queue)}),
+    completed(pump(scheduled(Job, Queued))).
 
 %% @doc `ignored': the message is not the pipeline's.
 -spec handle(term(), pipeline()) -> {[completion()], pipeline()} | ignored.
@@ -94,6 +96,48 @@ handle(timeout, P = #pipeline{deadlines = Deadlines}) ->
 handle(_Other, _P) ->
     ignored.
 
+%% @doc Those that are not in Python's hands yet are completed with `{error, cancelled}'; the others are ended there, and
+%% completed by what Python then says. Keys that are not there are passed over.
+-spec cancel([key()], pipeline()) -> {[completion()], pipeline()}.
+cancel(Keys, P = #pipeline{places = Places, queue = Queue, flights = Flights}) ->
+    {Queued, Begun} = lists:partition(fun(Key) -> maps:get(Key, Places, gone) =:= queued end, Keys),
+    Unwanted = maps:from_keys(Queued, []),
+    Dropped = case Queued of
+        [] -> [];
+        _ -> [Job || Job = #job{key = Key} <- queue:to_list(Queue), is_map_key(Key, Unwanted)]
+    end,
+    Left = lists:foldl(fun(Job, Next) -> done(Job, {error, cancelled}, Next) end, P, Dropped),
+    Cancel = fun(Key, Next) ->
+        case Places of
+            #{Key := head} ->
+                {Job, _, Free} = leave(Next),
+                done(Job, {error, cancelled}, Free);
+            #{Key := Alias} ->
+                #{Alias := {_, Route, _}} = Flights,
+                ok = py_request:cancel(Route, Alias),
+                Next;
+            _ ->
+                Next
+        end
+    end,
+    completed(pump(lists:foldl(Cancel, Left, Begun))).
+
+%% @doc The keys of all calls that are not completed.
+-spec keys(pipeline()) -> [key()].
+keys(#pipeline{places = Places}) ->
+    maps:keys(Places).
+
+%% @doc Where a call is in Python's hands.
+-spec flight(key(), pipeline()) -> {Alias :: reference(), #route{}} | none.
+flight(Key, #pipeline{places = Places, flights = Flights}) ->
+    case Places of
+        #{Key := Alias} when is_reference(Alias) ->
+            #{Alias := {_, Route, _}} = Flights,
+            {Alias, Route};
+        _ ->
+            none
+    end.
+
 %% @doc How long until `timeout' is to be handled.
 -spec timeout(pipeline()) -> timeout().
 timeout(#pipeline{deadlines = Deadlines}) ->
@@ -119,11 +163,11 @@ references(#pipeline{flights = Flights, head = {pool, Monitor, _}}) -> {Flights,
 
 pump(P = #pipeline{head = none, queue = Queue, places = Places}) ->
     case queue:out(Queue) of
-        {{value, Job = #job{key = Key, deadline = Deadline}}, Rest} ->
+        {{value, Job = #job{key = Key}}, Rest} ->
             Next = P#pipeline{queue = Rest},
-            case Deadline =:= infinity orelse is_map_key(Key, Places) of
+            case is_map_key(Key, Places) of
                 true -> pump(start(Job, Next));
-                %% It timed out in the queue.
+                %% It timed out in the queue, or was cancelled there.
                 false -> pump(Next)
             end;
         {empty, _} ->
@@ -151,7 +195,7 @@ granted(closed, Route, Job, P) ->
 granted(Slot, Route = #route{owner = Owner, ctx = Ctx}, Job0, P0) ->
     {Job, P = #pipeline{flights = Flights, loads = Loads}} = restart_clock(Job0, P0),
     #job{operation = Operation, flags = Flags, deadline = Deadline, caller = Caller} = Job,
-    Alias = monitor(process, Owner, [{alias, reply_demonitor}]),
+    Alias = monitor(process, Owner, [{alias, py_request:lifetime(Flags)}]),
     case py_request:post(Slot, py_slots:ref(), Route, Caller, Alias, Operation, {Flags, left(Deadline)}) of
         ok ->
             placed(Job, Alias, P#pipeline{
@@ -165,6 +209,8 @@ granted(Slot, Route = #route{owner = Owner, ctx = Ctx}, Job0, P0) ->
 
 %% The context is gone and nothing was sent to it.
 stale(#route{ctx = Ctx}, Job = #job{target = {context, Ctx}}, P) ->
+    done(Job, {error, {context_died, py_context:why_dead(Ctx)}}, P);
+stale(#route{ctx = Ctx}, Job = #job{target = {env, Ctx, _}}, P) ->
     done(Job, {error, {context_died, py_context:why_dead(Ctx)}}, P);
 stale(#route{ctx = Ctx, pool = Pool}, Job = #job{caller = Caller}, P) ->
     await_pool(Pool, Ctx, Job#job{caller = py_env:without(Ctx, Caller)}, P).
@@ -204,8 +250,8 @@ least_busy([First | Rest], _Route, Loads, #caller{envs = Envs}) ->
 
 scheduled(#job{deadline = infinity}, P) ->
     P;
-scheduled(#job{key = Key, deadline = Deadline}, P = #pipeline{deadlines = Deadlines, places = Places}) ->
-    P#pipeline{deadlines = gb_sets:add_element({Deadline, Key}, Deadlines), places = Places#{Key => queued}}.
+scheduled(#job{key = Key, deadline = Deadline}, P = #pipeline{deadlines = Deadlines}) ->
+    P#pipeline{deadlines = gb_sets:add_element({Deadline, Key}, Deadlines)}.
 
 %% Of many balanced calls the last are sent long after they were added.
 restart_clock(Job, P = #pipeline{balance = false}) ->
@@ -214,42 +260,46 @@ restart_clock(Job = #job{key = Key, timeout = Timeout, deadline = Before}, P = #
     Again = Job#job{deadline = deadline(Timeout)},
     {Again, scheduled(Again, P#pipeline{deadlines = gb_sets:del_element({Before, Key}, Deadlines)})}.
 
-placed(#job{deadline = infinity}, _Place, P) ->
-    P;
 placed(#job{key = Key}, Place, P = #pipeline{places = Places}) ->
     P#pipeline{places = Places#{Key => Place}}.
 
 first_ones(Deadlines, Now) ->
     gb_sets:filter(fun({Deadline, _}) -> Deadline =< Now end, Deadlines).
 
-late(Key, P = #pipeline{places = Places, head = Head, flights = Flights, queue = Queue}) ->
-    case {Places, Head} of
-        {#{Key := queued}, _} ->
+late(Key, P = #pipeline{places = Places, flights = Flights, queue = Queue}) ->
+    case Places of
+        #{Key := queued} ->
             [Job] = [Job || Job = #job{key = Other} <- queue:to_list(Queue), Other =:= Key],
             done(Job, py_semaphore:overloaded(), P);
-        {#{Key := head}, {slot, Alias, Route, Job}} ->
-            Free = P#pipeline{head = none},
-            case py_semaphore:give_up(Alias) of
-                timeout -> done(Job, py_semaphore:overloaded(), Free);
-                closed -> done(Job, {error, timeout}, Free);
-                Slot ->
-                    ok = py_slots:cancel(py_slots:ref(), Free#pipeline.id, Route#route.tag, Slot),
-                    done(Job, {error, timeout}, Free)
-            end;
-        {#{Key := head}, {pool, Monitor, Job}} ->
-            demonitor(Monitor, [flush]),
-            done(Job, {error, timeout}, P#pipeline{head = none});
-        {#{Key := Alias}, _} ->
+        #{Key := head} ->
+            {Job, Why, Free} = leave(P),
+            done(Job, case Why of overloaded -> py_semaphore:overloaded(); _ -> {error, timeout} end, Free);
+        #{Key := Alias} ->
             #{Alias := {_, Route, _}} = Flights,
             landed(Alias, py_request:expired(Alias, Route), P);
         _ ->
             P
     end.
 
+%% The first call waits no more. `overloaded': no slot came in that time.
+leave(P = #pipeline{head = {slot, Alias, #route{tag = Tag}, Job}, id = Id}) ->
+    Free = P#pipeline{head = none},
+    case py_semaphore:give_up(Alias) of
+        timeout -> {Job, overloaded, Free};
+        closed -> {Job, closed, Free};
+        Slot ->
+            ok = py_slots:cancel(py_slots:ref(), Id, Tag, Slot),
+            {Job, granted, Free}
+    end;
+leave(P = #pipeline{head = {pool, Monitor, Job}}) ->
+    demonitor(Monitor, [flush]),
+    {Job, pool, P#pipeline{head = none}}.
+
 %% Completion.
 
 landed(Alias, Result, P = #pipeline{flights = Flights, loads = Loads}) ->
     {{Job, #route{ctx = Ctx}, _Slot}, Rest} = maps:take(Alias, Flights),
+    Job#job.flags >= ?FLAG_STREAM andalso demonitor(Alias, [flush]),
     Less = case maps:get(Ctx, Loads) of
         1 -> maps:remove(Ctx, Loads);
         N -> Loads#{Ctx := N - 1}

@@ -7,7 +7,7 @@
 
 -export([run/4, open/4, cancel/2]).
 %% Several at once (py_pipeline).
--export([limit/2, take/3, post/7, outcome/2, lost/4, expired/2]).
+-export([limit/2, take/3, lifetime/1, post/7, outcome/2, lost/4, expired/2]).
 
 -export_type([result/0, limit/0, open/0]).
 
@@ -24,6 +24,20 @@
 %% a slot, for the context, and the work.
 -spec run(py_route:target(), py_protocol:operation(), non_neg_integer(), limit()) -> result().
 run(Target, Operation, Flags, Limit) ->
+    start(Target, Operation, Flags, Limit).
+
+%% @doc Begins a stream. Its items and its end are for the caller to receive; when it is done with the alias it
+%% deactivates it (demonitor/2).
+-spec open(py_route:target(), py_protocol:operation(), non_neg_integer(), limit()) -> open() | {error, term()}.
+open(Target, Operation, Flags, Limit) ->
+    start(Target, Operation, Flags bor ?FLAG_STREAM, Limit).
+
+%% @doc Ends a request wherever it is. Its reply comes all the same: `{error, cancelled}', unless it ended by itself.
+-spec cancel(#route{}, reference()) -> ok.
+cancel(#route{port = Port, id = Id}, Alias) ->
+    py_port:write(Port, py_protocol:cancel(Alias, Id)).
+
+start(Target, Operation, Flags, Limit) ->
     Caller = py_env:caller(),
     Timeout = limit(Limit, Caller),
     case prepare(Target, Operation, Caller) of
@@ -73,8 +87,10 @@ run_with(Slot, Slots, #route{tag = Tag}, #caller{id = Id}, _Target, _Operation, 
     ok = py_slots:cancel(Slots, Id, Tag, Slot),
     {error, timeout};
 run_with(Slot, Slots, Route = #route{owner = Owner}, Caller, Target, Operation, Flags, Timeout) ->
-    Alias = monitor(process, Owner, [{alias, reply_demonitor}]),
+    Alias = monitor(process, Owner, [{alias, lifetime(Flags)}]),
     case post(Slot, Slots, Route, Caller, Alias, Operation, {Flags, Timeout}) of
+        ok when Flags >= ?FLAG_STREAM ->
+            {open, Alias, Route, Caller, Slot, Timeout};
         ok ->
             receive
                 {py_reply, Alias, Payload} -> outcome(py_protocol:decode(Payload), Route);
@@ -89,6 +105,11 @@ run_with(Slot, Slots, Route = #route{owner = Owner}, Caller, Target, Operation, 
         {error, _} = Error ->
             Error
     end.
+
+%% @doc Of the alias of a request: a stream has more than one message.
+-spec lifetime(Flags :: non_neg_integer()) -> reply_demonitor | demonitor.
+lifetime(Flags) when Flags >= ?FLAG_STREAM -> demonitor;
+lifetime(_Flags) -> reply_demonitor.
 
 %% @doc Writes a request for which a slot is held. Unless the answer is `ok', the slot is given back and `Alias' is void.
 -spec post(py_slots:slot() | 0, py_slots:ref(), #route{}, #caller{}, reference(), py_protocol:operation(),
@@ -199,7 +220,7 @@ unavailable({stale, Ctx}, {env, Ctx, _}, _Operation, _Flags, _Timeout) ->
 unavailable(Unavailable, Target, Operation, Flags, Timeout) ->
     Start = erlang:monotonic_time(millisecond),
     case wait_for_pool(Unavailable, pool_of(Target, Operation), Timeout) of
-        ok -> run(Target, Operation, Flags, left(Timeout, Start));
+        ok -> start(Target, Operation, Flags, left(Timeout, Start));
         {error, _} = Error -> Error
     end.
 
