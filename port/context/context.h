@@ -99,7 +99,6 @@ class Context final : public Sleeper, public CallbackWaiter, public std::enable_
     // The context's thread only.
     RequestScope scope;
     std::uint64_t awaited = 0;           ///< number of the callback that it waits for, 0 for none
-    std::uint64_t newest_chain = 0;      ///< the largest chain number of the levels up to this one
     std::optional<Answer> early_answer;  ///< came while levels above were running
     TermWriter reply;
 

@@ -1,8 +1,6 @@
 // The part of Context that waits for a callback, and serves what the callback asks for meanwhile. See docs/design.md,
 // "Callbacks".
 
-#include <algorithm>
-
 #include "context/context.h"
 #include "python/fresh_stack.h"
 
@@ -13,9 +11,9 @@ std::optional<Answer> Context::await_result(std::uint64_t id) {
   Level& level = *levels_[depth_ - 1];
   level.awaited = id;
   level.early_answer.reset();
-  const std::size_t below = depth_ - 1;
-  level.newest_chain = std::max(level.scope.chain, below == 0 ? 0 : levels_[below - 1]->newest_chain);
-  const Wanted wanted{true, level.newest_chain};
+  // So chains only get older from the bottom of the stack to its top: a level waits for those above it as well, and
+  // must not wait for a newer chain.
+  const Wanted wanted{true, level.scope.chain};
   bool interrupted = false;
   interpreter_->detach();
   services_.census.leave();
