@@ -27,7 +27,9 @@ PyObject* call(PyObject* module, PyObject* const* args, Py_ssize_t count, PyObje
 /// False with a TypeError set for what no message can be sent to.
 bool check_destination(PyObject* destination, const PythonTypes& types) {
   if (reinterpret_cast<PyObject*>(Py_TYPE(destination)) == types.pid.get() || PyUnicode_Check(destination) != 0 ||
-      (PyTuple_CheckExact(destination) != 0 && PyTuple_GET_SIZE(destination) == 2)) {
+      (PyTuple_CheckExact(destination) != 0 && PyTuple_GET_SIZE(destination) == 2 &&
+       PyUnicode_Check(PyTuple_GET_ITEM(destination, 0)) != 0 &&
+       PyUnicode_Check(PyTuple_GET_ITEM(destination, 1)) != 0)) {
     return true;
   }
   PyErr_Format(

@@ -173,6 +173,7 @@ class Context final : public Sleeper,
   /// Runs a request and writes its value, or the exception that it ended with.
   Written write_value(const Request& request, Calling& calling, TermWriter& out);
   PyRef run_python(const Request& request, Calling& calling);
+  PyRef resume(PyRef work);
   /// The header of a reply comes on top of the value; so does the error that replaces a value that is too large.
   static std::size_t max_reply_bytes(const PortConfig& config) { return config.max_value_bytes + 4096; }
   /// Everything that may run Python code of the user happens between these two, attached: only there can it be

@@ -1,5 +1,6 @@
 // The part of Context that runs one request and writes its reply.
 
+#include "callback/request_scope.h"
 #include "context/context.h"
 #include "etf/encode.h"
 #include "python/erlang_module.h"
@@ -23,8 +24,22 @@ PyRef Context::run_python(const Request& request, Calling& calling) {
   if (!call && !own) return {};
   counters_.envs.store(envs_->size(), std::memory_order_relaxed);
   const ThreadNamespace shown_as_main(own ? own.get() : shared.get());
-  if (call) return calling.call(body, {own.get(), shared.get()});
-  return message.operation == Operation::kEval ? calling.eval(body, own.get()) : calling.exec(body, own.get());
+  PyRef value = call                                    ? calling.call(body, {own.get(), shared.get()})
+                : message.operation == Operation::kEval ? calling.eval(body, own.get())
+                                                        : calling.exec(body, own.get());
+  const PyObject* const scheduled = calling.types().scheduled.get();
+  while (value && reinterpret_cast<PyObject*>(Py_TYPE(value.get())) == scheduled) value = resume(std::move(value));
+  return value;
+}
+
+/// Goes on with what a function has left for later.
+PyRef Context::resume(PyRef work) {
+  auto yields = PyRef::steal(PyObject_GetAttrString(work.get(), "yields"));
+  if (!yields) return {};
+  // On top of a level that waits nobody has a turn but its chain. A guest is on somebody else's thread.
+  const bool lowest = depth_ == (loop_runs_ ? 2U : 1U) && current_scope() == &levels_[depth_ - 1]->scope;
+  if (yields.get() == Py_True && lowest) static_cast<void>(serve_mail({}));
+  return PyRef::steal(PyObject_CallMethod(work.get(), "resume", nullptr));
 }
 
 Context::Written Context::write_value(const Request& request, Calling& calling, TermWriter& out) {

@@ -244,8 +244,7 @@ void Context::cancel_ticket(const Request& request) {
 }
 
 void Context::tell_task(const char* what, const std::shared_ptr<Ticket>& ticket) {
-  ticket->object = make_ticket_object(ticket);
-  const auto object = ticket->object.copy();
+  const auto object = ticket->object.copy();  // the one that _tasks knows it by
   auto tasks = PyRef::steal(PyImport_ImportModule("erlang._tasks"));
   const auto done = object && tasks ? PyRef::steal(PyObject_CallMethod(tasks.get(), what, "O", object.get())) : PyRef();
   if (!done) PyErr_WriteUnraisable(tasks.get());

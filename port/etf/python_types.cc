@@ -22,6 +22,8 @@ std::unique_ptr<PythonTypes> PythonTypes::load() {
   if (!package) return nullptr;
   auto encoding = PyRef::steal(PyImport_ImportModule("erlang._encoding"));
   if (!encoding) return nullptr;
+  auto schedule = PyRef::steal(PyImport_ImportModule("erlang._schedule"));
+  if (!schedule) return nullptr;
 
   auto types = std::make_unique<PythonTypes>();
   const auto integer = PyRef::borrow(reinterpret_cast<PyObject*>(&PyLong_Type));
@@ -30,8 +32,9 @@ std::unique_ptr<PythonTypes> PythonTypes::load() {
       !look_up(types->conversion_error, package, "ConversionError") ||
       !look_up(types->erlang_error, package, "ErlangError") ||
       !look_up(types->unknown_function, package, "UnknownFunction") ||
-      !look_up(types->process_error, package, "ProcessError") || !look_up(types->encoders, encoding, "encoders") ||
-      !look_up(types->fallback, encoding, "fallback") || !look_up(types->int_from_bytes, integer, "from_bytes")) {
+      !look_up(types->process_error, package, "ProcessError") || !look_up(types->scheduled, schedule, "Scheduled") ||
+      !look_up(types->encoders, encoding, "encoders") || !look_up(types->fallback, encoding, "fallback") ||
+      !look_up(types->int_from_bytes, integer, "from_bytes")) {
     return nullptr;
   }
   types->etf_name = PyRef::steal(PyUnicode_InternFromString("etf"));
@@ -41,7 +44,7 @@ std::unique_ptr<PythonTypes> PythonTypes::load() {
       !must_be_class(types->conversion_error, "ConversionError") ||
       !must_be_class(types->erlang_error, "ErlangError") ||
       !must_be_class(types->unknown_function, "UnknownFunction") ||
-      !must_be_class(types->process_error, "ProcessError")) {
+      !must_be_class(types->process_error, "ProcessError") || !must_be_class(types->scheduled, "Scheduled")) {
     return nullptr;
   }
   if (!PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(types->atom.get()), &PyUnicode_Type) ||

@@ -17,6 +17,7 @@ struct PythonTypes {
   PyRef erlang_error;      ///< class erlang.ErlangError(function, class, reason, text, stack)
   PyRef unknown_function;  ///< class erlang.UnknownFunction(function)
   PyRef process_error;     ///< class erlang.ProcessError(message)
+  PyRef scheduled;         ///< class erlang._schedule.Scheduled, with `resume()` and `yields`
   PyRef encoders;          ///< dict of the encoders that erlang.register_encoder fills: class -> function
   PyRef fallback;          ///< function erlang._encoding.fallback(value, strict, buffer) -> an encodable value
   PyRef int_from_bytes;    ///< int.from_bytes

@@ -10,6 +10,7 @@ Erlang raises RuntimeError there.
 from __future__ import annotations
 
 from erlang._encoding import register_encoder
+from erlang._schedule import consume_time_slice, schedule, schedule_inline, schedule_py
 from erlang._state import state_clear, state_decr, state_delete, state_get, state_incr, state_keys, state_set
 from erlang.errors import ConversionError, ErlangError, Error, ProcessError, UnknownFunction
 from erlang.types import Atom, Pid, Ref, Term
@@ -54,12 +55,16 @@ __all__ = [
     "async_call",
     "atom",
     "call",
+    "consume_time_slice",
     "detect_mode",
     "get_event_loop_policy",
     "install",
     "new_event_loop",
     "register_encoder",
     "run",
+    "schedule",
+    "schedule_inline",
+    "schedule_py",
     "self",
     "send",
     "sleep",

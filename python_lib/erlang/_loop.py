@@ -6,6 +6,7 @@ import abc
 import asyncio
 import collections.abc
 import selectors
+from collections.abc import Callable
 
 try:
     import _erlang_loop
@@ -32,8 +33,31 @@ class ErlangEventLoop(asyncio.SelectorEventLoop):
         selector = _erlang_loop.Selector() if _erlang_loop is not None else None
         super().__init__(selector)
         if selector is not None:
-            # In the place of a byte through a socket pair, which then is only there for signals.
+            # In the place of a byte through a socket pair.
             self._write_to_self = selector.wake
+
+    # The socket pair is only there for signals, and so is made with the first handler. Until then `_internal_fds`, the
+    # descriptors that the loop needs for itself, counts the selector's bell in its place.
+    _internal_fds: int
+
+    def _make_self_pipe(self) -> None:
+        if _erlang_loop is None:
+            super()._make_self_pipe()  # type: ignore[misc]
+            return
+        self._ssock = self._csock = None
+        self._internal_fds += 1
+
+    def _close_self_pipe(self) -> None:
+        if self._csock is not None:
+            super()._close_self_pipe()
+        else:
+            self._internal_fds -= 1
+
+    def add_signal_handler[*Args](self, sig: int, callback: Callable[[*Args], object], *args: *Args) -> None:
+        if self._csock is None and not self.is_closed():
+            self._internal_fds -= 1
+            super()._make_self_pipe()  # type: ignore[misc]
+        super().add_signal_handler(sig, callback, *args)
 
 
 def in_main_interpreter() -> bool:

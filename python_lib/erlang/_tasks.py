@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import threading
 
 import _erlang
 
 from erlang._loop import ErlangEventLoop
+from erlang._schedule import Scheduled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,6 +117,10 @@ def credited(ticket: _erlang.Ticket) -> None:
 async def _task(ticket: _erlang.Ticket, awaitable: Awaitable[Any]) -> None:
     try:
         value = await awaitable
+        while type(value) is Scheduled:
+            value = value.resume()
+            if inspect.isawaitable(value):
+                value = await value
     except BaseException as error:  # an interrupt is for this request, not for the loop
         ticket.fail(error)
     else:

@@ -49,8 +49,8 @@ mode(Config) ->
 %% Proves that a TCP server and many clients work in one loop.
 tcp(Config) ->
     {ok, Answers} = call(Config, tcp, [50]),
-    Expected = [[<<"A", (integer_to_binary(N))/binary>>, <<"B", (integer_to_binary(N))/binary>>] || N <- lists:seq(0, 49)],
-    ?assertEqual(Expected, Answers).
+    Answer = fun(Letter, N) -> iolist_to_binary([Letter, integer_to_binary(N)]) end,
+    ?assertEqual([[Answer("A", N), Answer("B", N)] || N <- lists:seq(0, 49)], Answers).
 
 %% Proves that datagrams are sent and received.
 udp(Config) -> ?assertEqual({ok, <<"DATAGRAM">>}, call(Config, udp, [])).
@@ -74,8 +74,8 @@ tls(Config) ->
 
 %% Proves that subprocesses are fed, read and waited for, several at once, though contexts are not the main thread.
 subprocesses(Config) ->
-    Text = fun(N) -> integer_to_binary(N) end,
-    ?assertEqual({ok, [[<<(Text(N))/binary, (Text(N))/binary>>, N] || N <- lists:seq(0, 7)]}, call(Config, children, [8])).
+    Twice = fun(N) -> iolist_to_binary([integer_to_binary(N), integer_to_binary(N)]) end,
+    ?assertEqual({ok, [[Twice(N), N] || N <- lists:seq(0, 7)]}, call(Config, children, [8])).
 
 %% Proves that a killed subprocess is seen to have ended by its signal.
 killed_subprocess(Config) -> ?assertEqual({ok, -9}, call(Config, killed_child, [])).

@@ -30,9 +30,8 @@ init_per_suite(Config) ->
 end_per_suite(_Config) -> py_test:stop().
 
 end_per_testcase(_Case, _Config) ->
-    _ = [ok = py:unregister_function(Name) || Name <- py_functions:names()],
-    py_test:eventually(fun() -> py_slots:callbacks(py_slots:ref()) =:= 0 end),
-    py_test:eventually(fun() -> py_semaphore:current() =:= 0 end).
+    ok = py_test:unregister_all(),
+    ok = py_test:nothing_left().
 
 %% Names.
 

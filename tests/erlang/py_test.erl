@@ -11,7 +11,9 @@
 %% Names, pools, contexts.
 -export([unique/1, start_pool/2, start_pool/3, stop_pool/1, with_pool/3, with_pool/4, with_context/2, contexts/1]).
 %% Processes.
--export([in_process/1, in_process/2, async/1, join/1, join/2, eventually/1, eventually/2]).
+-export([in_process/1, in_process/2, async/1, join/1, join/2, eventually/1, eventually/2, nothing_left/0]).
+%% Functions for Python.
+-export([unregister_all/0]).
 %% OS processes.
 -export([os_pid/1, alive/1, rss/1, signal/2, owner_of/1, port_of/1, temp_file/1, wait_file/1,
          remove_temp_files/0]).
@@ -155,6 +157,23 @@ eventually(Fun, Left) ->
         Other when Left =< 0 -> error({never_true, Other});
         _ -> timer:sleep(20), eventually(Fun, Left - 20)
     end.
+
+%% Waits until no request and no callback is left, and nothing that was kept for one.
+-spec nothing_left() -> ok.
+nothing_left() ->
+    Slots = py_slots:ref(),
+    eventually(fun() -> py_slots:callbacks(Slots) =:= 0 end),
+    eventually(fun() -> ets:tab2list(py_callbacks) =:= [] end),
+    eventually(fun() -> py_semaphore:current() =:= 0 end),
+    Tags = [element(6, Route) || Row <- ets:tab2list(py_routes), Route <- tuple_to_list(Row), is_tuple(Route),
+                                 element(1, Route) =:= route],
+    lists:foreach(fun(Tag) -> eventually(fun() -> py_slots:in_flight(Slots, Tag) =:= 0 end) end, lists:usort(Tags)).
+
+%% Functions for Python.
+
+-spec unregister_all() -> ok.
+unregister_all() ->
+    lists:foreach(fun py:unregister_function/1, py_functions:names()).
 
 %% OS processes.
 

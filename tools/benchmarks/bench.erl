@@ -1,6 +1,6 @@
 %% tools/bench: runs the groups asked for, and prints every figure beside the floor measured in the same run.
 %%
-%% Plain arguments (after -extra): here=DIR echo=PROGRAM flags=TEXT [quick] [pinned] GROUP...
+%% Plain arguments (after -extra): here=DIR pypi=DIR echo=PROGRAM flags=TEXT [quick] [pinned] GROUP...
 -module(bench).
 
 -export([main/0]).
@@ -8,6 +8,7 @@
 
 -type settings() :: #{
     here := file:filename(),       % the directory of bench_work.py
+    pypi := file:filename(),       % where uvloop is, if it can be had
     echo_port := file:filename(),
     python := binary(),            % the interpreter that the product runs
     max_concurrent := pos_integer(),
@@ -26,6 +27,7 @@
     {"speedup", fun bench_speedup:speedup/1},
     {"values", fun bench_values:values/1},
     {"state", fun bench_state:state/1},
+    {"asyncio", fun bench_asyncio:asyncio/1},
     {"contexts", fun bench_contexts:contexts/1},
     {"restart", fun bench_process:restart/1},
     {"idle", fun bench_process:idle/1}
@@ -40,6 +42,7 @@ main() ->
     {ok, Python} = py:eval(<<"__import__('sys').executable">>),
     Settings = (sizes(Quick))#{
         here => value("here", Arguments),
+        pypi => value("pypi", Arguments),
         echo_port => value("echo", Arguments),
         python => Python,
         max_concurrent => py_semaphore:max_concurrent()},
