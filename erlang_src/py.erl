@@ -12,6 +12,7 @@
 -export([async_call/3, async_call/4, async_call/5, async_await/1, async_await/2, async_gather/1, async_gather/2, cancel/1]).
 %% Streams.
 -export([stream/3, stream/4, stream/5, stream_eval/1, stream_eval/2, stream_fold/3]).
+-export([stream_start/3, stream_start/4, stream_next/2, stream_cancel/1]).
 %% Functions that Python may call.
 -export([register_function/2, register_function/3, unregister_function/1]).
 %% Pools and contexts.
@@ -24,13 +25,17 @@
 -export([execution_mode/0, subinterp_supported/0, num_executors/0, version/0, memory_stats/0, gc/0, gc/1]).
 -export([tracemalloc_start/0, tracemalloc_start/1, tracemalloc_stop/0, reload/1, stats/0]).
 
--export_type([context/0, options/0, result/0, call/0]).
+-export_type([context/0, options/0, stream_options/0, result/0, call/0]).
 
 -type context() :: pid().
 %% Of a call on a context. `traceback': errors are `{Type, Message, Traceback}'. `strict': values without an Erlang form
 %% are errors. `buffer': numpy arrays and the like come as their raw bytes.
 -type options() :: #{kwargs => py_args:named(), timeout => timeout(), traceback => boolean(), strict => boolean(),
                      buffer => boolean()}.
+%% Of a stream, without a limit of time unless one is given. `owner': who gets the messages. `context' or `pool': where it
+%% runs, instead of where routing says.
+-type stream_options() :: #{owner => pid(), kwargs => py_args:named(), timeout => timeout(), context => context(),
+                            pool => atom(), traceback => boolean(), strict => boolean(), buffer => boolean()}.
 -type call() :: {py_args:name(), py_args:name(), [term()]} | {py_args:name(), py_args:name(), [term()], py_args:named()}.
 -type result() :: {ok, term()} | {error, term()}.
 
@@ -214,6 +219,28 @@ stream_eval(Expr) ->
 -spec stream_eval(py_args:code(), py_args:named()) -> {ok, [term()]} | {error, term()}.
 stream_eval(Expr, Locals) ->
     py_stream:collect({routed, py_args:eval(Expr, Locals), 0, default}).
+
+%% @doc Sends the items of a generator to the calling process as they come: `{py_stream, Ref, {data, Item}}', and in the
+%% end once `{py_stream, Ref, done}' or `{py_stream, Ref, {error, Reason}}'. When that process dies the generator is
+%% ended; while it does not read, the generator waits. See docs/streaming.md.
+-spec stream_start(py_args:name(), py_args:name(), [term()]) -> {ok, reference()}.
+stream_start(M, F, Args) ->
+    stream_start(M, F, Args, #{}).
+
+-spec stream_start(py_args:name(), py_args:name(), [term()], stream_options()) -> {ok, reference()}.
+stream_start(M, F, Args, Options) ->
+    py_call:stream_start(M, F, Args, Options).
+
+%% @doc The next item of a stream that was started for the calling process; at its end `done', or the error, once.
+-spec stream_next(reference(), timeout()) -> {ok, term()} | done | {error, term()}.
+stream_next(Ref, Timeout) ->
+    py_call:stream_next(Ref, Timeout).
+
+%% @doc Ends a stream, also while its generator waits: its owner gets `{py_stream, Ref, {error, cancelled}}' after what
+%% it was sent before. Of one that has ended nothing more is heard.
+-spec stream_cancel(reference()) -> ok.
+stream_cancel(Ref) ->
+    py_call:stream_cancel(Ref).
 
 %% @doc Calls `Fun(Item, Acc)' with each item as it comes, in the calling process and for as long as it takes. The
 %% generator is never far ahead of `Fun'; an exception of `Fun' ends it.

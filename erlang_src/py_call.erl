@@ -5,9 +5,10 @@
 -include("py_protocol.hrl").
 
 -export([call/3, call/4, call/5, eval/1, eval/2, eval/3, exec/1, exec/2, exec/3]).
--export([cast/3, cast/4, cast/5, await/1, await/2, parallel/1, cancel/1, gather/1, gather/2, stream_fold/3]).
+-export([cast/3, cast/4, cast/5, await/1, await/2, parallel/1, cancel/1, gather/1, gather/2]).
+-export([stream_fold/3, stream_start/4, stream_next/2, stream_cancel/1]).
 %% The same shapes for others.
--export([request/3, request/4, request/5]).
+-export([request/3, request/4, request/5, with_options/5]).
 
 -export_type([request/0]).
 
@@ -71,6 +72,7 @@ request(Pool, M, F, Args, Kwargs) when is_list(Args), is_atom(Pool) ->
 request(_M, _F, _Args, Kwargs, _Timeout) ->
     error({bad_argument, kwargs, Kwargs}).
 
+-spec with_options(py_route:target(), term(), term(), term(), term()) -> request().
 with_options(Target, M, F, Args, Options) when is_map(Options) ->
     maps:foreach(fun check_option/2, Options),
     Flags = flag(traceback, ?FLAG_TRACEBACK, Options) bor flag(strict, ?FLAG_STRICT, Options)
@@ -172,3 +174,30 @@ stream_fold(Fun, Acc, Call) when is_function(Fun, 2) ->
     py_stream:fold(Fun, Acc, {routed, operation(Call), 0, infinity});
 stream_fold(Fun, _Acc, _Call) ->
     error({bad_argument, function, Fun}).
+
+-spec stream_start(py_args:name(), py_args:name(), [term()], py:stream_options()) -> {ok, reference()}.
+stream_start(M, F, Args, Options) when is_map(Options) ->
+    Owner = maps:get(owner, Options, self()),
+    is_pid(Owner) orelse error({bad_argument, options, {owner, Owner}}),
+    Others = maps:without([owner, context, pool], Options),
+    py_stream_server:start(with_options(target(Options), M, F, Args, Others), Owner);
+stream_start(_M, _F, _Args, Options) ->
+    error({bad_argument, options, Options}).
+
+target(#{context := Ctx}) when is_pid(Ctx) -> {context, Ctx};
+target(#{context := Ctx}) -> error({bad_argument, options, {context, Ctx}});
+target(#{pool := Pool}) when is_atom(Pool) -> {pool, Pool};
+target(#{pool := Pool}) -> error({bad_argument, options, {pool, Pool}});
+target(_) -> routed.
+
+-spec stream_next(reference(), timeout()) -> {ok, term()} | done | {error, term()}.
+stream_next(Ref, Timeout) when is_reference(Ref) ->
+    py_stream_server:next(Ref, py_args:timeout(Timeout));
+stream_next(Ref, _Timeout) ->
+    error({bad_argument, reference, Ref}).
+
+-spec stream_cancel(reference()) -> ok.
+stream_cancel(Ref) when is_reference(Ref) ->
+    py_stream_server:cancel(Ref);
+stream_cancel(Ref) ->
+    error({bad_argument, reference, Ref}).

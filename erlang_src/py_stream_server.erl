@@ -1,4 +1,215 @@
+%% @doc A stream that is sent to a process: the process beside it that reads it from Python. Its owner gets
+%% `{py_stream, Ref, {data, Value}}' for each item, and in the end `{py_stream, Ref, done}' or
+%% `{py_stream, Ref, {error, Reason}}', exactly once, unless it has died: then the stream is cancelled.
+%%
+%% Nobody's memory grows when the owner is slow. Python sends what it has credit for, and gets more for what has been
+%% sent on. The owner is sent so many items that it has not read: that it has read some is known from
+%% {@link next/2}, or seen by its message queue getting shorter. While it does not, the queue is looked at less and less
+%% often.
 -module(py_stream_server).
--export([cancel/1]).
+
+-include("py_protocol.hrl").
+-include("py_route.hrl").
+
+-export([start/2, cancel/1, next/2]).
+
+%% What the owner may have unread: so many items, and about so many bytes, but always one item.
+-define(UNREAD_ITEMS, 200).
+-define(UNREAD_BYTES, 1048576).
+%% Between two looks at the queue of an owner that does not read.
+-define(FIRST_PAUSE_MS, 1).
+-define(LAST_PAUSE_MS, 200).
+%% For a look at a queue on another node.
+-define(REMOTE_LOOK_MS, 5000).
+%% The pipeline's only key.
+-define(KEY, stream).
+
+-record(state, {
+    ref :: reference(),                     % an alias of this process
+    owner :: pid(),
+    monitor :: reference(),
+    pipeline :: py_pipeline:pipeline(),
+    batches = queue:new() :: queue:queue(py_protocol:payload()),
+    items = [] :: [term()],                 % of the batch that is being sent on
+    credit = none :: none | {Items :: non_neg_integer(), Bytes :: non_neg_integer()},   % for it, when it is done
+    unread = 0 :: non_neg_integer(),        % at most so many of those sent on
+    window = ?UNREAD_ITEMS :: pos_integer(),
+    length = infinity :: non_neg_integer() | infinity,  % of the owner's queue, at the last look
+    pause = ?FIRST_PAUSE_MS :: pos_integer(),
+    ending = none :: none | done | {error, term()}
+}).
+
+%% @doc Begins a stream on behalf of the calling process. The reference is an address: whoever has it can cancel it.
+-spec start(py_call:request(), Owner :: pid()) -> {ok, reference()}.
+start({Target, Operation, Flags, Limit}, Owner) ->
+    Caller = py_env:caller(),
+    Job = #{key => ?KEY, target => Target, operation => Operation, flags => Flags bor ?FLAG_STREAM,
+            timeout => py_request:limit(Limit, Caller), caller => Caller},
+    Starter = self(),
+    {Pid, Monitor} = spawn_monitor(fun() -> init(Starter, Owner, Job) end),
+    receive
+        {Pid, Ref} ->
+            true = demonitor(Monitor, [flush]),
+            {ok, Ref};
+        {'DOWN', Monitor, process, _, Reason} ->
+            exit(Reason)
+    end.
+
+%% @doc Of a stream that has ended, or is none, nothing is heard.
 -spec cancel(reference()) -> ok.
-cancel(Ref) -> Ref ! py_stream_cancel, ok.
+cancel(Ref) ->
+    Ref ! py_stream_cancel,
+    ok.
+
+%% @doc The owner's next item.
+-spec next(reference(), timeout()) -> {ok, term()} | done | {error, term()}.
+next(Ref, Timeout) ->
+    receive
+        {py_stream, Ref, {data, Value}} ->
+            Ref ! py_stream_read,
+            {ok, Value};
+        {py_stream, Ref, End} ->
+            End
+    after Timeout ->
+        {error, timeout}
+    end.
+
+init(Starter, Owner, Job) ->
+    Ref = alias(),
+    Monitor = monitor(process, Owner),
+    Starter ! {self(), Ref},
+    Pipeline = py_pipeline:new(#{balance => false}),
+    handled(py_pipeline:add(Job, Pipeline),
+            #state{ref = Ref, owner = Owner, monitor = Monitor, pipeline = Pipeline}).
+
+loop(State = #state{monitor = Monitor}) ->
+    receive
+        {py_items, _Alias, Payload} ->
+            deliver(State#state{batches = queue:in(Payload, State#state.batches)});
+        py_stream_read ->
+            deliver(read(1, State));
+        py_stream_cancel ->
+            _ = cancel_in_python(State),
+            tell({error, cancelled}, State);
+        {'DOWN', Monitor, process, _, _} ->
+            cancel_in_python(State);
+        Message ->
+            case py_pipeline:handle(Message, State#state.pipeline) of
+                ignored -> loop(State);
+                Handled -> handled(Handled, State)
+            end
+    after patience(State) ->
+        case is_held_up(State) of
+            true -> look(State);
+            false -> handled(py_pipeline:handle(timeout, State#state.pipeline), State)
+        end
+    end.
+
+handled({[], Pipeline}, State) ->
+    deliver(State#state{pipeline = Pipeline});
+handled({[{?KEY, Result}], Pipeline}, State) ->
+    deliver(State#state{pipeline = Pipeline, ending = case Result of
+        ok -> done;
+        {error, _} -> Result
+    end}).
+
+cancel_in_python(#state{pipeline = Pipeline}) ->
+    _ = py_pipeline:cancel([?KEY], Pipeline),
+    ok.
+
+tell(Event, #state{owner = Owner, ref = Ref}) ->
+    Owner ! {py_stream, Ref, Event},
+    ok.
+
+%% Sending on.
+
+deliver(State = #state{items = [Item | Rest], unread = Unread, window = Window}) when Unread < Window ->
+    ok = tell({data, Item}, State),
+    deliver(State#state{items = Rest, unread = Unread + 1});
+deliver(State = #state{items = [], credit = {Items, Bytes}}) ->
+    ok = give_credit(Items, Bytes, State),
+    deliver(State#state{credit = none});
+deliver(State = #state{items = [], batches = Batches, ending = Ending}) ->
+    case queue:out(Batches) of
+        {{value, Payload}, Rest} -> deliver(opened(Payload, State#state{batches = Rest}));
+        {empty, _} when Ending =/= none -> tell(Ending, State);
+        {empty, _} -> loop(State)
+    end;
+deliver(State) ->
+    loop(State).
+
+opened(Payload, State) ->
+    case py_protocol:items(Payload) of
+        {ok, Items} ->
+            Count = length(Items),
+            Bytes = py_protocol:items_bytes(Payload),
+            State#state{items = Items, credit = {Count, Bytes}, window = window(Count, Bytes)};
+        {error, _} = Error ->
+            ok = cancel_in_python(State),
+            State#state{batches = queue:new(), ending = Error}
+    end.
+
+window(0, _Bytes) -> ?UNREAD_ITEMS;
+window(Count, Bytes) -> max(1, min(?UNREAD_ITEMS, ?UNREAD_BYTES * Count div max(1, Bytes))).
+
+give_credit(Items, Bytes, #state{pipeline = Pipeline}) ->
+    case py_pipeline:flight(?KEY, Pipeline) of
+        {Alias, #route{port = Port, id = Id}} -> py_port:write(Port, py_protocol:credit(Alias, Id, Items, Bytes));
+        none -> ok
+    end.
+
+%% An owner that does not read.
+
+is_held_up(#state{items = Items, unread = Unread, window = Window}) ->
+    Items =/= [] andalso Unread >= Window.
+
+%% The first look is at once.
+patience(State = #state{pipeline = Pipeline, pause = Pause, length = Length}) ->
+    case {is_held_up(State), Length} of
+        {true, infinity} -> 0;
+        {true, _} -> Pause;
+        {false, _} -> py_pipeline:timeout(Pipeline)
+    end.
+
+%% Messages from others may come and go as well; a queue that got shorter was read, and what was read is taken for ours.
+look(State = #state{unread = Unread, length = Before}) ->
+    case queue_length(State#state.owner) of
+        Length when is_integer(Length), Length < Unread -> deliver(read(Unread - Length, State));
+        Length when is_integer(Length), Length < Before, Before =/= infinity ->
+            deliver((read(Before - Length, State))#state{length = Length});
+        Length ->
+            loop(waited(State#state{length = case Length of
+                unknown -> Before;
+                _ -> Length
+            end}))
+    end.
+
+read(N, State = #state{unread = Unread}) ->
+    State#state{unread = max(0, Unread - N), length = infinity, pause = ?FIRST_PAUSE_MS}.
+
+%% A limit of time goes on while the owner is waited for.
+waited(State = #state{pause = Pause, pipeline = Pipeline}) ->
+    Longer = State#state{pause = min(2 * Pause, ?LAST_PAUSE_MS)},
+    case py_pipeline:timeout(Pipeline) of
+        0 ->
+            {Completions, Next} = py_pipeline:handle(timeout, Pipeline),
+            Longer#state{pipeline = Next, ending = case Completions of
+                [{?KEY, Error}] -> Error;
+                [] -> State#state.ending
+            end};
+        _ ->
+            Longer
+    end.
+
+queue_length(Owner) when node(Owner) =:= node() ->
+    case process_info(Owner, message_queue_len) of
+        {_, Length} -> Length;
+        undefined -> unknown
+    end;
+queue_length(Owner) ->
+    try erpc:call(node(Owner), erlang, process_info, [Owner, message_queue_len], ?REMOTE_LOOK_MS) of
+        {_, Length} -> Length;
+        undefined -> unknown
+    catch
+        _:_ -> unknown
+    end.
