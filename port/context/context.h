@@ -214,6 +214,7 @@ class Context final : public Sleeper,
   Batch batch_;
   SpinPolicy spin_;
   std::map<std::string, std::shared_ptr<Ticket>> tickets_;  ///< by alias
+  std::map<std::string, Credit> early_credit_;
   std::multiset<std::int64_t> task_deadlines_;
   bool looping_ = false;    ///< there have been tasks: the thread is in its event loop when it has nothing else to do
   bool loop_runs_ = false;  ///< it is, as the lowest level

@@ -17,6 +17,8 @@ constexpr std::int64_t kLoopMayBeLateNs = 100 * kNsPerMs;
 // How long a stream of a synchronous generator keeps the loop before others have their turn.
 constexpr std::int64_t kPumpNs = kNsPerMs;
 
+constexpr std::size_t kMaxEarlyCredit = 1000;
+
 bool is_awaitable(PyObject* value) {
   if (PyCoro_CheckExact(value) != 0) return true;
   const PyAsyncMethods* methods = Py_TYPE(value)->tp_as_async;
@@ -74,6 +76,7 @@ void Context::give_slot_back(Ticket& ticket) {
 }
 
 void Context::add_ticket(const std::shared_ptr<Ticket>& ticket) {
+  if (auto early = early_credit_.extract(ticket->alias); !early.empty()) ticket->credit.add(early.mapped());
   tickets_.insert_or_assign(ticket->alias, ticket);
   if (ticket->deadline_ns == 0) return;
   task_deadlines_.insert(ticket->deadline_ns);
@@ -178,8 +181,8 @@ bool Context::send_encoded(Ticket& ticket, TermWriter& out) {
     return false;
   }
   services_.writer.send_item(ticket.alias_bytes(), out.bytes());
-  --ticket.items_left;
-  ticket.bytes_left -= static_cast<std::int64_t>(out.size());
+  --ticket.credit.items;
+  ticket.credit.bytes -= static_cast<std::int64_t>(out.size());
   if (!ticket.has_credit()) services_.writer.flush_batches();  // Erlang gives more for what it has got
   return true;
 }
@@ -219,17 +222,22 @@ std::optional<Context::Pumped> Context::pump(Ticket& ticket, PyObject* iterator)
 }
 
 void Context::take_credit(const Request& request) {
-  const auto found = tickets_.find(text_of(request.message.alias));
-  if (found == tickets_.end()) return;
-  const std::shared_ptr<Ticket> ticket = found->second;
   TermReader body(request.frame.bytes());
   body.rewind(request.message.body);
   const auto items = body.read_int64();
   const auto bytes = items ? body.read_int64() : std::nullopt;
   if (!bytes || *items < 0 || *bytes < 0) return;
-  constexpr std::int64_t kMostItems = 1'000'000'000;
-  ticket->items_left = std::min(ticket->items_left + std::min(*items, kMostItems), kMostItems);
-  ticket->bytes_left = std::min(ticket->bytes_left + std::min(*bytes, kMostItems), kMostItems);
+  const std::string alias = text_of(request.message.alias);
+  const auto found = tickets_.find(alias);
+  if (found == tickets_.end()) {
+    // It overtook its request, or the stream has ended; the latter are not told apart, so they are forgotten in time.
+    if (early_credit_.size() >= kMaxEarlyCredit) early_credit_.clear();
+    Credit& early = early_credit_[alias];
+    early.add({*items, *bytes});
+    return;
+  }
+  const std::shared_ptr<Ticket> ticket = found->second;
+  ticket->credit.add({*items, *bytes});
   if (!ticket->waits_for_credit || !ticket->has_credit()) return;
   ticket->waits_for_credit = false;
   tell_task("credited", ticket);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -12,6 +13,18 @@
 namespace erlang_python {
 
 class Context;
+
+/// What Erlang has room for.
+struct Credit {
+  std::int64_t items = 0;
+  std::int64_t bytes = 0;
+
+  void add(const Credit& more) {
+    constexpr std::int64_t kMost = std::int64_t{1} << 40;
+    items = std::min(items + std::min(more.items, kMost), kMost);
+    bytes = std::min(bytes + std::min(more.bytes, kMost), kMost);
+  }
+};
 
 /// A request that goes on after its first step, on the event loop of its context: a coroutine, or a stream. Its
 /// context's thread only, attached, unless said otherwise.
@@ -28,13 +41,12 @@ struct Ticket {
   Interruption why = Interruption::kNone;  ///< it was cancelled, or is too late
   bool answered = false;
 
-  // Of a stream: what Erlang has room for.
-  std::int64_t items_left = 1000;
-  std::int64_t bytes_left = 1024 * 1024;
+  // Of a stream.
+  Credit credit{1000, 1024 * 1024};
   bool waits_for_credit = false;
 
   Bytes alias_bytes() const { return {reinterpret_cast<const std::uint8_t*>(alias.data()), alias.size()}; }
-  bool has_credit() const { return items_left > 0 && bytes_left > 0; }
+  bool has_credit() const { return credit.items > 0 && credit.bytes > 0; }
 };
 
 }  // namespace erlang_python
