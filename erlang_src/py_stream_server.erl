@@ -16,9 +16,10 @@
 %% What the owner may have unread: so many items, and about so many bytes, but always one item.
 -define(UNREAD_ITEMS, 200).
 -define(UNREAD_BYTES, 1048576).
-%% Between two looks at the queue of an owner that does not read.
--define(FIRST_PAUSE_MS, 1).
--define(LAST_PAUSE_MS, 200).
+%% Looks at the queue of an owner that does not read: some at once, since it may be about to, then with pauses between
+%% them that grow from a millisecond to this.
+-define(LOOKS_AT_ONCE, 5).
+-define(LONGEST_PAUSE_MS, 200).
 %% For a look at a queue on another node.
 -define(REMOTE_LOOK_MS, 5000).
 %% The pipeline's only key.
@@ -35,7 +36,7 @@
     unread = 0 :: non_neg_integer(),        % at most so many of those sent on
     window = ?UNREAD_ITEMS :: pos_integer(),
     length = infinity :: non_neg_integer() | infinity,  % of the owner's queue, at the last look
-    pause = ?FIRST_PAUSE_MS :: pos_integer(),
+    looks = 0 :: non_neg_integer(),         % in which it had not read
     ending = none :: none | done | {error, term()}
 }).
 
@@ -163,12 +164,11 @@ give_credit(Items, Bytes, #state{pipeline = Pipeline}) ->
 is_held_up(#state{items = Items, unread = Unread, window = Window}) ->
     Items =/= [] andalso Unread >= Window.
 
-%% The first look is at once.
-patience(State = #state{pipeline = Pipeline, pause = Pause, length = Length}) ->
-    case {is_held_up(State), Length} of
-        {true, infinity} -> 0;
-        {true, _} -> Pause;
-        {false, _} -> py_pipeline:timeout(Pipeline)
+patience(State = #state{pipeline = Pipeline, looks = Looks}) ->
+    case is_held_up(State) of
+        true when Looks < ?LOOKS_AT_ONCE -> 0;
+        true -> min(1 bsl min(Looks - ?LOOKS_AT_ONCE, 10), ?LONGEST_PAUSE_MS);
+        false -> py_pipeline:timeout(Pipeline)
     end.
 
 %% Messages from others may come and go as well; a queue that got shorter was read, and what was read is taken for ours.
@@ -185,11 +185,11 @@ look(State = #state{unread = Unread, length = Before}) ->
     end.
 
 read(N, State = #state{unread = Unread}) ->
-    State#state{unread = max(0, Unread - N), length = infinity, pause = ?FIRST_PAUSE_MS}.
+    State#state{unread = max(0, Unread - N), length = infinity, looks = 0}.
 
 %% A limit of time goes on while the owner is waited for.
-waited(State = #state{pause = Pause, pipeline = Pipeline}) ->
-    Longer = State#state{pause = min(2 * Pause, ?LAST_PAUSE_MS)},
+waited(State = #state{looks = Looks, pipeline = Pipeline}) ->
+    Longer = State#state{looks = Looks + 1},
     case py_pipeline:timeout(Pipeline) of
         0 ->
             {Completions, Next} = py_pipeline:handle(timeout, Pipeline),
