@@ -7,9 +7,22 @@
 
 -include("py_protocol.hrl").
 
--export([start/1, detached/1, await/1, await/2, gather/2]).
+-export([request/5, start/1, detached/1, await/1, await/2, gather/2]).
 
 -define(AWAIT_MS, 30000).
+
+%% @doc With the options of {@link py_event_loop:run/4}.
+-spec request(py_route:target(), py_args:name(), py_args:name(), [term()], py_event_loop:options()) ->
+    py_call:request().
+request(Target, M, F, Args, Options) when is_map_key(kwargs, Options); is_map_key(timeout, Options) ->
+    case maps:keys(maps:without([kwargs, timeout], Options)) of
+        [] -> ok;
+        [Key | _] -> error({bad_argument, options, Key})
+    end,
+    Timeout = py_args:timeout(maps:get(timeout, Options, infinity)),
+    {Target, py_args:operation(M, F, Args, maps:get(kwargs, Options, #{})), 0, Timeout};
+request(Target, M, F, Args, Kwargs) ->
+    {Target, py_args:operation(M, F, Args, Kwargs), 0, infinity}.
 
 -spec start(py_call:request()) -> reference().
 start(Request) ->

@@ -4,7 +4,7 @@
 -include_lib("kernel/include/logger.hrl").
 -include("py_protocol.hrl").
 
--export([pools/0, default_pool/0, max_concurrent/0, context_mode/0, check/0]).
+-export([pools/0, default_pool/0, event_loop_pool_size/0, max_concurrent/0, context_mode/0, check/0]).
 -export([defaults/0, max_frame_bytes/0, max_state_entries/0, executable/0, package_path/0]).
 
 -define(APPLICATION, erlang_python).
@@ -51,6 +51,7 @@ check() ->
     Checks = [{max_concurrent, max_concurrent(), fun is_positive/1},
               {max_frame_bytes, max_frame_bytes(), fun(Bytes) -> is_integer(Bytes) andalso Bytes >= ?MIN_FRAME_BYTES end},
               {max_state_entries, max_state_entries(), fun(Max) -> Max =:= infinity orelse is_positive(Max) end},
+              {event_loop_pool_size, event_loop_pool_size(), fun(Size) -> Size =:= all orelse is_positive(Size) end},
               {pools, get(pools, []), fun is_list/1}],
     case [{bad_config, Key, Value} || {Key, Value, IsGood} <- Checks, not IsGood(Value)] ++ wrong_options() of
         [] -> ok;
@@ -77,6 +78,11 @@ warn_of_older_names(Keys) ->
 -spec max_concurrent() -> pos_integer().
 max_concurrent() ->
     get(max_concurrent, erlang:system_info(schedulers) * 2 + 1).
+
+%% @doc How many contexts of the default pool py_event_loop_pool uses.
+-spec event_loop_pool_size() -> pos_integer() | all.
+event_loop_pool_size() ->
+    get(event_loop_pool_size, all).
 
 -spec context_mode() -> worker | owngil.
 context_mode() ->

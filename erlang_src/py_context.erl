@@ -11,6 +11,9 @@
 -export([start_link/2, start_link/3, new/1, stop/1, destroy/1]).
 %% API: running Python.
 -export([call/4, call/5, call/6, call/7, eval/2, eval/3, eval/4, eval/5, exec/2, exec/3, exec/4, interrupt/1]).
+%% API: tasks on its event loop.
+-export([submit/4, submit/5, submit_await/4, submit_await/5, submit_await/6]).
+-export([start_loop/1, start_loop/2, stop_loop/1, stop_loop/2, loop_ref/1]).
 %% API: what it is.
 -export([create_local_env/1, get_local_env/1, get_nif_ref/1, get_interp_id/1, is_subinterp/1]).
 %% For the pool, requests, py_nif.
@@ -33,11 +36,14 @@
     handle :: reference(),                   % what get_nif_ref/1 gives
     monitor :: reference(),                  % of py_port
     next_env = 1 :: pos_integer(),
+    loop = none :: py_context_loop:loop(),
     %% What each process has here: its own namespace, and those it made by hand.
     owners = #{} :: #{pid() => {Monitor :: reference(), Own :: none | pos_integer(), [{env(), pos_integer()}]}}
 }).
 
 -define(STOP_MS, 5000).
+-define(STOP_LOOP_MS, 5000).
+-define(SUBMIT_MS, 30000).
 
 %% API: life.
 
@@ -164,6 +170,64 @@ interrupt(Ctx) ->
             {error, {context_died, why_dead(Ctx)}}
     end.
 
+%% API: tasks on its event loop. They run in the shared namespace, and are cancelled when the calling process dies.
+
+%% @doc Calls a function, and awaits what it returns if it is a coroutine. The result comes as
+%% `{async_result, Ref, Result}', or is fetched with py_event_loop:await/1,2; py:cancel/1 ends it.
+-spec submit(pid(), py_args:name(), py_args:name(), [term()]) -> {ok, reference()}.
+submit(Ctx, M, F, Args) ->
+    submit(Ctx, M, F, Args, #{}).
+
+-spec submit(pid(), py_args:name(), py_args:name(), [term()], py_args:named()) -> {ok, reference()}.
+submit(Ctx, M, F, Args, Kwargs) when is_pid(Ctx) ->
+    {ok, py_async:start({{env, Ctx, 0}, py_args:operation(M, F, Args, Kwargs), 0, infinity})}.
+
+%% @doc The same, and waits for the result. The task has 30 seconds.
+-spec submit_await(pid(), py_args:name(), py_args:name(), [term()]) -> {ok, term()} | {error, term()}.
+submit_await(Ctx, M, F, Args) ->
+    submit_await(Ctx, M, F, Args, #{}).
+
+-spec submit_await(pid(), py_args:name(), py_args:name(), [term()], py_args:named()) -> {ok, term()} | {error, term()}.
+submit_await(Ctx, M, F, Args, Kwargs) ->
+    submit_await(Ctx, M, F, Args, Kwargs, ?SUBMIT_MS).
+
+-spec submit_await(pid(), py_args:name(), py_args:name(), [term()], py_args:named(), timeout()) ->
+    {ok, term()} | {error, term()}.
+submit_await(Ctx, M, F, Args, Kwargs, Timeout) when is_pid(Ctx) ->
+    Request = {{env, Ctx, 0}, py_args:operation(M, F, Args, Kwargs), 0, py_args:timeout(Timeout)},
+    py_async:await(py_async:start(Request), infinity).
+
+%% @doc Makes the calling process the owner of the context's event loop: it gets `{py_loop_exit, Ctx, Result}' when the
+%% loop ends, for whatever reason, and when it dies the loop is stopped. The loop itself runs whenever there is a task,
+%% started or not.
+-spec start_loop(pid()) -> ok | {error, loop_running | {context_died, term()}}.
+start_loop(Ctx) ->
+    start_loop(Ctx, #{}).
+
+%% @doc For another owner.
+-spec start_loop(pid(), #{owner => pid()}) -> ok | {error, loop_running | {context_died, term()}}.
+start_loop(Ctx, Options) when is_map(Options) ->
+    case maps:to_list(Options) of
+        [] -> ask(Ctx, {start_loop, self()});
+        [{owner, Owner}] when is_pid(Owner) -> ask(Ctx, {start_loop, Owner});
+        _ -> error({bad_argument, options, Options})
+    end.
+
+%% @doc Cancels all tasks of the context and closes what its loop serves; returns when they have ended. What has not
+%% within the time, 5 seconds by default, is interrupted; `{error, timeout}' when that does not help either.
+-spec stop_loop(pid()) -> ok | {error, no_loop | timeout | {context_died, term()}}.
+stop_loop(Ctx) ->
+    stop_loop(Ctx, ?STOP_LOOP_MS).
+
+-spec stop_loop(pid(), timeout()) -> ok | {error, no_loop | timeout | {context_died, term()}}.
+stop_loop(Ctx, Timeout) ->
+    ask(Ctx, {stop_loop, py_args:timeout(Timeout)}).
+
+%% @doc What tells one start of the loop from another.
+-spec loop_ref(pid()) -> {ok, reference()} | {error, no_loop | {context_died, term()}}.
+loop_ref(Ctx) ->
+    ask(Ctx, loop_ref).
+
 %% API: what it is.
 
 %% @doc A new namespace. It lives as long as the calling process.
@@ -275,7 +339,7 @@ init({Route0 = #route{owner = Owner}, Mode}) ->
 
 %% gen_server.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call({env, Pid}, _From, State = #state{owners = Owners, route = Route}) ->
     case Owners of
         #{Pid := {_, Own, _}} when is_integer(Own) ->
@@ -295,6 +359,16 @@ handle_call({env_handle, Pid, Env}, _From, State = #state{owners = Owners}) ->
         {Handle, _} -> {reply, {ok, Handle}, State};
         false -> give_handle(Pid, Env, State)
     end;
+handle_call({start_loop, Owner}, _From, State = #state{loop = Loop}) ->
+    {Answer, Started} = py_context_loop:start(Owner, Loop),
+    {reply, Answer, State#state{loop = Started}};
+handle_call({stop_loop, Timeout}, From, State = #state{loop = Loop}) ->
+    case py_context_loop:stop(self(), Timeout, From, Loop) of
+        {noreply, Stopping} -> {noreply, State#state{loop = Stopping}};
+        {Error, Same} -> {reply, Error, State#state{loop = Same}}
+    end;
+handle_call(loop_ref, _From, State = #state{loop = Loop}) ->
+    {reply, py_context_loop:ref(Loop), State};
 handle_call(handle, _From, State = #state{handle = Handle}) ->
     {reply, Handle, State};
 handle_call(interp_id, _From, State = #state{mode = worker}) ->
@@ -311,13 +385,11 @@ handle_cast(_Message, State) ->
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({'DOWN', Monitor, process, _, Reason}, State = #state{monitor = Monitor}) ->
     {stop, {shutdown, {context_died, py_port:why(Reason)}}, State};
-handle_info({'DOWN', _, process, Pid, _}, State = #state{owners = Owners, route = Route}) ->
-    {{_, Own, Made}, Rest} = maps:take(Pid, Owners),
-    ok = py_homes:remove_env(Pid, Route),
-    lists:foreach(fun({Handle, _}) -> py_tables:remove_handle(Handle) end, Made),
-    lists:foreach(fun(Env) -> drop_env(Env, State) end,
-                  lists:usort([Own || Own =/= none] ++ [Env || {_, Env} <- Made])),
-    {noreply, State#state{owners = Rest}};
+handle_info({'DOWN', _, process, Pid, _} = Down, State = #state{loop = Loop}) ->
+    case py_context_loop:handle(Down, self(), Loop) of
+        {ok, Next} -> {noreply, State#state{loop = Next}};
+        ignored -> {noreply, drop_owner(Pid, State)}
+    end;
 handle_info({'EXIT', _, normal}, State) ->
     {noreply, State};
 handle_info({'EXIT', _, Reason}, State) ->
@@ -325,10 +397,19 @@ handle_info({'EXIT', _, Reason}, State) ->
 handle_info(_Message, State) ->
     {noreply, State}.
 
+drop_owner(Pid, State = #state{owners = Owners, route = Route}) ->
+    {{_, Own, Made}, Rest} = maps:take(Pid, Owners),
+    ok = py_homes:remove_env(Pid, Route),
+    lists:foreach(fun({Handle, _}) -> py_tables:remove_handle(Handle) end, Made),
+    lists:foreach(fun(Env) -> drop_env(Env, State) end,
+                  lists:usort([Own || Own =/= none] ++ [Env || {_, Env} <- Made])),
+    State#state{owners = Rest}.
+
 %% Everybody who looks for it finds it gone, and why, before it is.
 -spec terminate(term(), #state{}) -> ok.
-terminate(Reason, #state{route = #route{owner = Owner, port = Port, id = Id}, handle = Handle, owners = Owners}) ->
+terminate(Reason, State = #state{route = #route{owner = Owner, port = Port, id = Id}, handle = Handle, owners = Owners}) ->
     ok = py_tables:remove_context(self(), py_port:why(Reason)),
+    ok = py_context_loop:context_died(self(), py_port:why(Reason), State#state.loop),
     ok = py_homes:remove_context(self()),
     ok = py_tables:remove_handle(Handle),
     _ = [py_tables:remove_handle(Made) || {_, _, Handles} <- maps:values(Owners), {Made, _} <- Handles],

@@ -1,0 +1,101 @@
+%% @doc The event loop of a context as something that is started and stopped. It runs by itself from the first task on;
+%% who starts it by hand owns it, and is told when it ends: `{py_loop_exit, Ctx, ok | {error, Reason}}'. A value that
+%% py_context holds.
+-module(py_context_loop).
+
+-export([start/2, stop/4, ref/1, handle/3, context_died/3]).
+
+-export_type([loop/0]).
+
+-record(loop, {
+    ref :: reference(),
+    owner :: pid(),
+    monitor :: reference(),
+    %% The process that ends the tasks, and who waits for that.
+    stopper = none :: none | reference(),
+    waiting = [] :: [gen_server:from()]
+}).
+-opaque loop() :: none | #loop{}.
+
+%% The owner has died: how long its tasks may take to end before they are interrupted.
+-define(GRACE_MS, 5000).
+%% How long after an interrupt.
+-define(INTERRUPT_MS, 1000).
+
+-spec start(pid(), loop()) -> {ok | {error, loop_running}, loop()}.
+start(Owner, none) ->
+    {ok, #loop{ref = make_ref(), owner = Owner, monitor = monitor(process, Owner)}};
+start(_Owner, Loop) ->
+    {{error, loop_running}, Loop}.
+
+%% @doc Ends all tasks of the context. The answer is sent when they have ended.
+-spec stop(pid(), timeout(), gen_server:from(), loop()) -> {noreply | {error, no_loop}, loop()}.
+stop(_Ctx, _Timeout, _From, none) ->
+    {{error, no_loop}, none};
+stop(Ctx, Timeout, From, Loop = #loop{waiting = Waiting}) ->
+    {noreply, stopping(Ctx, Timeout, Loop#loop{waiting = [From | Waiting]})}.
+
+stopping(Ctx, Timeout, Loop = #loop{stopper = none}) ->
+    {_, Stopper} = spawn_monitor(fun() -> exit({py_loop_stopped, end_tasks(Ctx, Timeout)}) end),
+    Loop#loop{stopper = Stopper};
+stopping(_Ctx, _Timeout, Loop) ->
+    Loop.
+
+-spec ref(loop()) -> {ok, reference()} | {error, no_loop}.
+ref(none) -> {error, no_loop};
+ref(#loop{ref = Ref}) -> {ok, Ref}.
+
+%% @doc A `DOWN' that may be about the loop.
+-spec handle(term(), pid(), loop()) -> {ok, loop()} | ignored.
+handle({'DOWN', Monitor, process, _, _}, Ctx, Loop = #loop{monitor = Monitor}) ->
+    {ok, stopping(Ctx, ?GRACE_MS, Loop)};
+handle({'DOWN', Stopper, process, _, {py_loop_stopped, {error, timeout}}}, _Ctx, Loop = #loop{stopper = Stopper}) ->
+    ok = answer({error, timeout}, Loop),
+    {ok, Loop#loop{stopper = none, waiting = []}};
+handle({'DOWN', Stopper, process, _, {py_loop_stopped, Result}}, Ctx, Loop = #loop{stopper = Stopper}) ->
+    ok = ended(Ctx, Result, Loop),
+    {ok, none};
+handle({'DOWN', Stopper, process, _, Reason}, Ctx, Loop = #loop{stopper = Stopper}) ->
+    ok = ended(Ctx, {error, Reason}, Loop),
+    {ok, none};
+handle(_Message, _Ctx, _Loop) ->
+    ignored.
+
+%% @doc The context ends, and the loop with it.
+-spec context_died(pid(), py_port:why(), loop()) -> ok.
+context_died(_Ctx, _Why, none) -> ok;
+context_died(Ctx, Why, Loop) -> ended(Ctx, {error, {context_died, Why}}, Loop).
+
+ended(Ctx, Result, Loop = #loop{owner = Owner, monitor = Monitor}) ->
+    true = demonitor(Monitor, [flush]),
+    Owner ! {py_loop_exit, Ctx, Result},
+    answer(ok, Loop).
+
+answer(Answer, #loop{waiting = Waiting}) ->
+    lists:foreach(fun(From) -> gen_server:reply(From, Answer) end, Waiting).
+
+%% In a process of its own. Tasks that do not let go of the thread are interrupted when the time is over.
+end_tasks(Ctx, Timeout) ->
+    Limit = max_limit(Timeout),
+    case end_tasks_within(Ctx, Limit) of
+        {error, timeout} ->
+            _ = py_context:interrupt(Ctx),
+            case end_tasks_within(Ctx, ?INTERRUPT_MS) of
+                ok -> {error, interrupted};
+                Error -> Error
+            end;
+        Answer ->
+            Answer
+    end.
+
+%% A timeout of 0 would end the request before it is sent.
+max_limit(infinity) -> infinity;
+max_limit(Ms) -> max(1, Ms).
+
+end_tasks_within(Ctx, Timeout) ->
+    Operation = py_args:operation(<<"erlang._tasks">>, <<"end_all">>, []),
+    Ref = py_async:start({{env, Ctx, 0}, Operation, 0, Timeout}),
+    case py_async:await(Ref, infinity) of
+        {ok, _} -> ok;
+        {error, _} = Error -> Error
+    end.
