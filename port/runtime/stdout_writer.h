@@ -44,7 +44,8 @@ class StdoutWriter {
   void flush_messages();
   /// False when Erlang has yet to handle so many that the sender should wait_for_message_room(), without a GIL.
   bool has_message_room() const { return messages_on_way_.load(std::memory_order_relaxed) < kMessageWindowBytes; }
-  void wait_for_message_room();
+  /// Waits for a moment; true when there is room now.
+  [[nodiscard]] bool wait_for_message_room();
   /// Erlang has handled frames of messages of this size.
   void messages_taken(std::uint64_t bytes);
 
