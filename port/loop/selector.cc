@@ -411,4 +411,18 @@ PyTypeObject* make_selector_type(PyObject* module) {
   return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
 }
 
+Waiter* waiter_of(PyObject* selector) {
+  const LoopModuleState* module = loop_module_state(Py_TYPE(selector));
+  if (module == nullptr) return nullptr;
+  if (!PyObject_TypeCheck(selector, module->selector_type)) {
+    PyErr_SetString(PyExc_TypeError, "not a Selector");
+    return nullptr;
+  }
+  if (is_closed(state_of(selector))) {
+    raise_closed();
+    return nullptr;
+  }
+  return state_of(selector).waiter.get();
+}
+
 }  // namespace erlang_python
