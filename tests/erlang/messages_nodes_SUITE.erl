@@ -1,5 +1,5 @@
-%% Python sends messages to processes of another node. The other node is one of OTP's peers; they find each other through
-%% epmd, which the suite starts where none runs.
+%% Python sends messages to processes of another node. The other node is one of OTP's peers; they find each other
+%% through epmd, which the suite starts where none runs.
 -module(messages_nodes_SUITE).
 -compile([export_all, nowarn_export_all]).
 
