@@ -119,6 +119,7 @@ def __getattr__(name: str) -> Any:
 
 def _is_registered(name: str) -> bool:
     try:
-        return _erlang.is_registered(name)
+        registered: bool = _erlang.is_registered(name)
     except (NameError, RuntimeError):  # outside of the port program, or while the package is being loaded
         return False
+    return registered
