@@ -74,7 +74,7 @@ bool parse(const Arguments& given, const char* method, const std::array<const ch
   for (Py_ssize_t i = 0; fits && i < given.positional; ++i) parsed[static_cast<std::size_t>(i)] = given.values[i];
   for (Py_ssize_t i = 0; fits && i < named; ++i) {
     std::size_t at = static_cast<std::size_t>(given.positional);
-    while (at < kCount && !PyUnicode_EqualToUTF8(PyTuple_GET_ITEM(given.names, i), names[at])) ++at;
+    while (at < kCount && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(given.names, i), names[at]) != 0) ++at;
     fits = at < kCount;
     if (fits) parsed[at] = given.values[given.positional + i];
   }
