@@ -142,8 +142,10 @@ class Context final : public Sleeper, public CallbackWaiter, public std::enable_
   void answer_stopped(const std::vector<Request>& requests);
   void give_up_leadership();
 
-  /// Interrupts the level of this index and all above it: they end one after the other. With current_mu_ held.
+  /// With current_mu_ held.
+  bool has_another_chain_above(std::size_t index) const;
   void report_stuck(const Level& level);
+  /// Interrupts the level of this index and all above it: they end one after the other. With current_mu_ held.
   void interrupt_from(std::size_t index, Interruption why, std::int64_t now_ns);
   /// Starts the thread that raises KeyboardInterrupt in the running request. With current_mu_ held.
   void start_interrupter();

@@ -98,6 +98,10 @@ void Context::watch(std::int64_t now) {
   for (std::size_t i = 0; i < depth_; ++i) {
     Level& level = *levels_[i];
     if (level.deadline_ns == 0 || now < level.deadline_ns) continue;
+    if (level.interruption != Interruption::kStopped && has_another_chain_above(i)) {
+      level.deadline_ns = now;  // its turn, and its grace, come when those have ended
+      continue;
+    }
     if (level.interruption == Interruption::kNone || now - level.interrupted_ns >= kInterruptAgainNs) {
       interrupt_from(i, level.interruption == Interruption::kStopped ? Interruption::kStopped : Interruption::kTimeout,
                      now);
@@ -107,6 +111,12 @@ void Context::watch(std::int64_t now) {
       report_stuck(level);
     }
   }
+}
+
+/// Requests of other callers, which a deadline of this level is no reason to end. Chains do not get newer towards the
+/// top. Guarded by current_mu_: the chain of a level with others above it does not change any more.
+bool Context::has_another_chain_above(std::size_t index) const {
+  return index + 1 < depth_ && levels_[index]->scope.chain != levels_[depth_ - 1]->scope.chain;
 }
 
 void Context::report_stuck(const Level& level) {
