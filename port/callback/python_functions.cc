@@ -48,11 +48,16 @@ bool check_alive(const Asker& asker, PyObject* destination) {
   return false;
 }
 
+/// Attached. A process on a node that hangs may keep us waiting for very long: an interrupt ends the wait. It is raised
+/// when send() returns to Python.
 void wait_for_room(const ErlangLink& link) {
-  Py_BEGIN_ALLOW_THREADS;
-  link.writer.flush_batches();
-  link.writer.wait_for_message_room();
-  Py_END_ALLOW_THREADS;
+  bool has_room = false;
+  while (!has_room && PyThreadState_Get()->async_exc == nullptr) {
+    Py_BEGIN_ALLOW_THREADS;
+    link.writer.flush_batches();
+    has_room = link.writer.wait_for_message_room();
+    Py_END_ALLOW_THREADS;
+  }
 }
 
 PyObject* send(PyObject* module, PyObject* const* args, Py_ssize_t count) {

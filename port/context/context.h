@@ -116,6 +116,7 @@ class Context final : public Sleeper,
     bool wanted = false;     ///< an exception is to be raised in it
     bool delivered = false;  ///< it was
     bool stuck_reported = false;
+    bool is_loop = false;  ///< the context's event loop
     std::string alias;
 
     // The context's thread only.
@@ -188,8 +189,10 @@ class Context final : public Sleeper,
   void answer_stopped(const std::vector<Request>& requests);
   void give_up_leadership();
 
-  /// Interrupts the level of this index and all above it: they end one after the other. With current_mu_ held.
+  /// With current_mu_ held.
+  bool has_another_chain_above(std::size_t index) const;
   void report_stuck(const Level& level);
+  /// Interrupts the level of this index and all above it: they end one after the other. With current_mu_ held.
   void interrupt_from(std::size_t index, Interruption why, std::int64_t now_ns);
   /// Starts the thread that raises KeyboardInterrupt in the running request. With current_mu_ held.
   void start_interrupter();

@@ -37,6 +37,7 @@ Context::Level& Context::begin(Bytes alias, std::int64_t deadline_ns, const Mess
   const std::scoped_lock lock(current_mu_);
   ++depth_;
   level.deadline_ns = deadline_ns;
+  level.is_loop = false;
   level.interruption = Interruption::kNone;
   level.wanted = false;
   level.delivered = false;
@@ -127,6 +128,12 @@ void Context::watch(std::int64_t now) {
   for (std::size_t i = 0; i < depth_; ++i) {
     Level& level = *levels_[i];
     if (level.deadline_ns == 0 || now < level.deadline_ns) continue;
+    // A loop is late because of a task; a request that is served between its rounds has a deadline of its own.
+    if (level.is_loop && i + 1 < depth_) continue;
+    if (level.interruption != Interruption::kStopped && has_another_chain_above(i)) {
+      level.deadline_ns = now;  // its turn, and its grace, come when those have ended
+      continue;
+    }
     if (level.interruption == Interruption::kNone || now - level.interrupted_ns >= kInterruptAgainNs) {
       interrupt_from(i, level.interruption == Interruption::kStopped ? Interruption::kStopped : Interruption::kTimeout,
                      now);
@@ -136,6 +143,12 @@ void Context::watch(std::int64_t now) {
       report_stuck(level);
     }
   }
+}
+
+/// Requests of other callers, which a deadline of this level is no reason to end. Chains do not get newer towards the
+/// top. Guarded by current_mu_: the chain of a level with others above it does not change any more.
+bool Context::has_another_chain_above(std::size_t index) const {
+  return index + 1 < depth_ && levels_[index]->scope.chain != levels_[depth_ - 1]->scope.chain;
 }
 
 void Context::report_stuck(const Level& level) {

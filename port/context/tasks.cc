@@ -99,6 +99,7 @@ void Context::watch_task_deadlines() {
   if (!loop_runs_) return;
   const std::scoped_lock lock(current_mu_);
   Level& loop = *levels_.front();
+  loop.is_loop = true;
   const std::int64_t before = loop.deadline_ns;
   loop.deadline_ns = task_deadlines_.empty() ? 0 : *task_deadlines_.begin() + kLoopMayBeLateNs;
   if (loop.deadline_ns == before || loop.interruption != Interruption::kTimeout) return;

@@ -24,6 +24,12 @@ init_per_suite(Config) -> ok = py_test:start([{max_concurrent, 100}]), Config.
 end_per_suite(_Config) -> py_test:stop(), py_test:remove_temp_files().
 
 init_per_group(Mode, Config) ->
+    case Mode =:= worker orelse py:subinterp_supported() of
+        true -> start_group(Mode, Config);
+        false -> {skip, "this Python has no subinterpreters with a GIL of their own"}
+    end.
+
+start_group(Mode, Config) ->
     Pool = py_test:start_pool(3, #{mode => Mode, hard_timeout_grace => 20000}),
     [{mode, Mode}, {pool, Pool} | Config].
 
@@ -198,10 +204,16 @@ asyncio_is_imported_lazily(_) ->
             Looked = <<"erlang and 'asyncio' in __import__('sys').modules">>,
             ?assertEqual({ok, false}, py:eval(hd(py_test:contexts(Pool)), Looked))
         end)
-    end, [worker, owngil]).
+    end, [worker | [owngil || py:subinterp_supported()]]).
 
 %% Proves that a context that takes over the interpreter of a stopped one does not inherit what that one installed.
 policy_ends_with_its_context(_) ->
+    case py:subinterp_supported() of
+        true -> policy_ends();
+        false -> {skip, "this Python has no subinterpreters with a GIL of their own"}
+    end.
+
+policy_ends() ->
     Opts = #{mode => owngil},
     %% The process of these contexts ends with the last of them.
     py_test:with_context(Opts, fun(_Keeps) ->

@@ -348,7 +348,8 @@ whereis_of_names(_) ->
     Whereis = fun(Text) -> py:eval("erlang.whereis(name)", #{name => Text}) end,
     ?assertEqual({ok, self()}, Whereis(atom_to_binary(Name))),
     ?assertEqual({ok, self()}, py:eval(["erlang.whereis(erlang.Atom('", atom_to_list(Name), "'))"])),
-    _ = [?assertEqual({ok, none}, Whereis(Text)) || Text <- [<<"nobody_of_this_name">>, <<>>, binary:copy(<<"x">>, 999)]],
+    _ = [?assertEqual({ok, none}, Whereis(Text))
+         || Text <- [<<"nobody_of_this_name">>, <<>>, binary:copy(<<"x">>, 999)]],
     Port = erlang:open_port({spawn_executable, os:find_executable("cat")}, []),
     true = register(messages_suite_port, Port),
     ?assertEqual({ok, none}, Whereis(<<"messages_suite_port">>)),
@@ -399,8 +400,8 @@ atoms(_) ->
     ?assertEqual(New, atom_to_binary(Atom)),
     ?assertEqual(Before + 1, py_atoms:count()).
 
-%% Proves that Python cannot make more than 1 000 atoms: erlang.atom refuses, and a message with another is dropped, which
-%% the log says, while those beside it arrive.
+%% Proves that Python cannot make more than 1 000 atoms: erlang.atom refuses, and a message with another is dropped,
+%% which the log says, while those beside it arrive.
 bound_on_atoms(_) ->
     ok = py_test:start([{max_frame_bytes, ?MAX}]),
     {ok, {Made, Text}} = py:call(messaging, fill_atoms, [iolist_to_binary(["bound_", ref_text()])]),

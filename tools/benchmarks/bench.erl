@@ -26,6 +26,7 @@
     {"limit", fun bench_calls:limit/1},
     {"speedup", fun bench_speedup:speedup/1},
     {"values", fun bench_values:values/1},
+    {"callbacks", fun bench_callbacks:callbacks/1},
     {"state", fun bench_state:state/1},
     {"asyncio", fun bench_asyncio:asyncio/1},
     {"contexts", fun bench_contexts:contexts/1},
