@@ -47,7 +47,9 @@ end_per_group(_Mode, Config) -> py_test:stop_pool(?config(pool, Config)).
 
 init_per_testcase(Case, Config) ->
     case atom_to_list(Case) of
-        "redis_" ++ _ -> [{redis, start_redis(?config(redis_server, Config), list_to_binary(py_test:temp_file("redis")))} | Config];
+        "redis_" ++ _ ->
+            Path = list_to_binary(py_test:temp_file("redis")),
+            [{redis, start_redis(?config(redis_server, Config), Path)} | Config];
         _ -> Config
     end.
 
@@ -406,6 +408,7 @@ tokens_nobody_reads(Config) ->
     Count = 4000,
     {Name, Ref} = start_tokens(Ctx, Count),
     {Made, Queued} = settled(Ctx, Name),
+    ct:pal("~b tokens made, ~b in the mailbox", [Made, Queued]),
     ?assert(Made =< ?AHEAD, Made),
     ?assert(Queued =< 200, Queued),
     ?assertEqual([token(N) || N <- lists:seq(0, Count - 1)],

@@ -116,7 +116,7 @@ async def _serve_connection(reader, writer):
 
 
 async def serve(told):
-    """Serves for ever on a free port of the loopback device; `told` gets ('listening', port), and 'closed' at the end."""
+    """Serves for ever on a free port of the loopback device: `told` gets ('listening', port), in the end 'closed'."""
     tasks = set()
 
     async def served(reader, writer):

@@ -107,7 +107,7 @@ async def pipelined(path, commands):
 
 
 async def subscribe(path, channel, receiver):
-    """Sends what is published to an Erlang process, for ever: first ('subscribed', channel), then ('published', text)."""
+    """Sends an Erlang process what is published, for ever: first ('subscribed', channel), then ('published', text)."""
     reader, writer = await asyncio.open_unix_connection(path)
     try:
         writer.write(_encode(["SUBSCRIBE", channel]))
