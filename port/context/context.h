@@ -62,6 +62,8 @@ class Context final : public Sleeper,
   std::uint64_t new_id(const RequestScope&) override { return services_.callbacks.new_context_id(); }
   void drop_id(std::uint64_t) override {}
   std::optional<Answer> await_result(std::uint64_t id, std::uint64_t chain) override;
+  int watch_mail(std::uint64_t chain) override;
+  void serve_watched() override;
 
   // LoopCompanion, for the event loop that runs.
   void between_rounds() override;
@@ -214,6 +216,7 @@ class Context final : public Sleeper,
   Interpreter* interpreter_ = nullptr;
   std::unique_ptr<Calling> calling_;
   std::unique_ptr<Envs> envs_;
+  Wanted watched_;  ///< by an event loop that is not ours
   Batch batch_;
   SpinPolicy spin_;
   std::map<std::string, std::shared_ptr<Ticket>> tickets_;  ///< by alias

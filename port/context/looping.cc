@@ -101,6 +101,18 @@ void Context::sleep(Waiter& waiter, std::int64_t deadline_ns) {
   static_cast<void>(serve_mail(wanted));
 }
 
+int Context::watch_mail(std::uint64_t chain) {
+  watched_ = {true, chain};
+  mailbox_.watch(chain == 0 ? std::nullopt : std::optional<Wanted>(watched_));
+  return chain == 0 ? -1 : mailbox_.fd();
+}
+
+void Context::serve_watched() {
+  mailbox_.hush();
+  static_cast<void>(serve_mail(watched_));
+  if (mailbox_.has(watched_)) mailbox_.wake();  // its turn was over
+}
+
 void Context::stop_loop() {
   auto tasks = PyRef::steal(PyImport_ImportModule("erlang._tasks"));
   const auto stopped = tasks ? PyRef::steal(PyObject_CallMethod(tasks.get(), "stop", nullptr)) : PyRef();
