@@ -19,8 +19,9 @@ groups() -> [{Mode, [], in_both_modes()} || Mode <- [worker, owngil]] ++ [{redis
 
 in_both_modes() ->
     [http_answers, http_keeps_connections, http_pipelined, http_many_clients, http_under_load, http_calls_erlang,
-     http_waits_do_not_block, http_cancelled, http_idle, tokens_to_a_slow_reader, tokens_nobody_reads,
-     tokens_cancelled, tokens_cancelled_while_waiting, tokens_of_a_dead_reader].
+     http_waits_do_not_block, http_cancelled, http_ends_with_its_owner, http_idle, tokens_to_a_slow_reader,
+     tokens_nobody_reads, tokens_among_other_messages, tokens_behind_other_messages, tokens_cancelled,
+     tokens_cancelled_while_waiting, tokens_of_a_dead_reader].
 
 redis() ->
     [redis_in_parallel, redis_gather, redis_pipelined, redis_errors, redis_pub_sub, redis_dies].
@@ -191,6 +192,21 @@ http_cancelled(Config) ->
     [?assert(http_client:is_closed(Socket)) || Socket <- Sockets],
     ?assertEqual({error, econnrefused}, gen_tcp:connect({127, 0, 0, 1}, Port, [])),
     ?assertMatch({ok, [_, 0, _]}, py:call(Ctx, http_service, counts, [])).
+
+%% Proves that a service ends with the process that asked for it, here by py_context:submit/4.
+http_ends_with_its_owner(Config) ->
+    [Ctx] = py_test:contexts(?config(pool, Config)),
+    Test = self(),
+    Owner = spawn(fun() ->
+        {ok, _Ref} = py_context:submit(Ctx, http_service, serve, [Test]),
+        receive never -> ok end
+    end),
+    Port = receive {listening, P} -> P after ?PATIENCE -> error(not_listening) end,
+    Socket = http_client:connect(Port),
+    ?assertMatch({200, _}, http_client:ask(Socket, square(3))),
+    exit(Owner, kill),
+    receive closed -> ok after ?PATIENCE -> error(not_closed) end,
+    ?assert(http_client:is_closed(Socket)).
 
 %% Proves that a service nobody asks, with open connections, costs no CPU: in two seconds a twentieth of it at most.
 http_idle(Config) ->
@@ -415,6 +431,37 @@ tokens_nobody_reads(Config) ->
                  [receive {py_stream, Ref, {data, Token}} -> Token after ?PATIENCE -> error({missing, N}) end
                   || N <- lists:seq(1, Count)]),
     receive {py_stream, Ref, End} -> ?assertEqual(done, End) after ?PATIENCE -> error(no_end) end.
+
+%% Proves that a reader that is busy with other messages meanwhile, many and in bursts, still gets no more than 200 tokens
+%% that it does not read.
+tokens_among_other_messages(Config) ->
+    [Ctx] = py_test:contexts(?config(pool, Config)),
+    {Name, Ref} = start_tokens(Ctx, 1000000),
+    _ = settled(Ctx, Name),
+    lists:foreach(fun(Burst) ->
+        [self() ! {other, Burst, N} || N <- lists:seq(1, 1000)],
+        timer:sleep(400),
+        [receive {other, Burst, N} -> ok end || N <- lists:seq(1, 1000)],
+        timer:sleep(400),
+        {messages, Messages} = process_info(self(), messages),
+        ?assert(length([Token || {py_stream, R, {data, Token}} <- Messages, R =:= Ref]) =< 200)
+    end, lists:seq(1, 3)),
+    ok = py:stream_cancel(Ref),
+    {error, cancelled} = rest(Ref),
+    cleaned_up(Ctx, Name).
+
+%% Proves that messages that the reader never reads do not hold up the tokens that come after them.
+tokens_behind_other_messages(Config) ->
+    [Ctx] = py_test:contexts(?config(pool, Config)),
+    py_test:in_process(fun() ->
+        [self() ! {other, N} || N <- lists:seq(1, 500)],
+        Count = 2000,
+        {_Name, Ref} = start_tokens(Ctx, Count),
+        ?assertEqual([token(N) || N <- lists:seq(0, Count - 1)],
+                     [receive {py_stream, Ref, {data, Token}} -> Token after ?PATIENCE -> error({missing, N}) end
+                      || N <- lists:seq(1, Count)]),
+        receive {py_stream, Ref, End} -> ?assertEqual(done, End) after ?PATIENCE -> error(no_end) end
+    end).
 
 %% Proves that a stream that is cancelled in the middle ends for its reader, and that the generator cleans up.
 tokens_cancelled(Config) ->
