@@ -47,7 +47,7 @@ Context::Deferral Context::defer(const Request& request, PyObject* value) {
   if (!object || !tasks) return Deferral::kFailed;
   add_ticket(ticket);
   // On top of a level that waits there can be no loop but one of its own.
-  const bool nested = depth_ > (loop_runs_ ? 2U : 1U);
+  const bool nested = depth_ > (loop_runs_ ? 2U : 1U) || levels_.front()->awaited != 0;
   const double left = static_cast<double>(request.deadline_ns - now_ns()) / 1e9;
   auto timeout = request.deadline_ns == 0 ? PyRef::borrow(Py_None) : PyRef::steal(PyFloat_FromDouble(left));
   auto started =
