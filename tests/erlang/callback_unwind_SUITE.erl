@@ -1,4 +1,5 @@
-%% A timeout, an interrupt, a stop or a death in the middle of a chain of calls ends every level of it, and nothing else.
+%% A timeout, an interrupt, a stop or a death in the middle of a chain of calls ends every level of it, and nothing
+%% else.
 -module(callback_unwind_SUITE).
 -compile([export_all, nowarn_export_all]).
 
@@ -87,7 +88,8 @@ timeout_of_an_inner_level(Config) ->
         {ok, 5} = py:call(Ctx, probe, echo, [5]),
         5
     end),
-    ?assertEqual({ok, 5}, py:call(Ctx, calling, finally_calls, [ended_nested, outer, call, inner], #{timeout => 60000})),
+    ?assertEqual({ok, 5}, py:call(Ctx, calling, finally_calls, [ended_nested, outer, call, inner],
+        #{timeout => 60000})),
     receive {ended, <<"inner">>} -> ok end,
     receive {ended, <<"outer">>} -> ok end,
     still_works(Config).
@@ -103,7 +105,8 @@ timeout_of_a_call_across_contexts(Config) ->
         {ok, V} = py:call(Other, calling, finally_calls, [ended_nested, N, call, next, N - 1], #{timeout => 2000}),
         V
     end),
-    ?assertEqual({error, timeout}, py:call(A, calling, finally_calls, [ended_nested, 4, call, next, 3], #{timeout => 200})),
+    ?assertEqual({error, timeout}, py:call(A, calling, finally_calls, [ended_nested, 4, call, next, 3],
+        #{timeout => 200})),
     receive {waits, Pid} -> py_test:eventually(fun() -> not is_process_alive(Pid) end) end,
     all_ended(4),
     still_works(Config).
@@ -126,7 +129,8 @@ many_timeouts(Config) ->
         end
     end),
     Jobs = [py_test:async(fun() ->
-        [py:call(Ctx, calling, call, [hop, 12], #{timeout => rand:uniform(8)}) || _ <- lists:seq(1, 40), Ctx <- Contexts]
+        [py:call(Ctx, calling, call, [hop, 12], #{timeout => rand:uniform(8)}) || _ <- lists:seq(1, 40),
+            Ctx <- Contexts]
     end) || _ <- lists:seq(1, 6)],
     Results = lists:append([py_test:join(Job) || Job <- Jobs]),
     ?assertEqual([], [R || R <- Results, R =/= {ok, 12}, R =/= {error, timeout}, not is_overload(R)]),
@@ -135,11 +139,14 @@ many_timeouts(Config) ->
 is_overload({error, {overloaded, _, _}}) -> true;
 is_overload(_) -> false.
 
-%% Proves that Python code that swallows the interrupt while a callback runs is interrupted again, and the caller is told.
+%% Proves that Python code that swallows the interrupt while a callback runs is interrupted again, and the caller is
+%% told.
 swallowed_timeout(Config) ->
     Ctx = a(Config),
-    ok = py:exec(Ctx, <<"import erlang\ndef swallow():\n    for n in range(3):\n        try:\n            erlang.never()\n"
-                        "        except BaseException as error:\n            erlang.ended(type(error).__name__)\n    return n\n">>),
+    ok = py:exec(Ctx, <<"import erlang\ndef swallow():\n    for n in range(3):\n        try:\n"
+                        "            erlang.never()\n"
+                        "        except BaseException as error:\n"
+                        "            erlang.ended(type(error).__name__)\n    return n\n">>),
     ok = py:register_function(never, fun([]) -> receive never -> ok end end),
     ?assertEqual({error, timeout}, py:call(Ctx, '__main__', swallow, [], #{timeout => 100})),
     _ = [receive {ended, Name} -> ?assertEqual(<<"KeyboardInterrupt">>, Name) end || _ <- [1, 2, 3]],
@@ -268,7 +275,9 @@ answer_after_the_timeout(Config) ->
     ok = py:register_function(slow, fun([N]) -> timer:sleep(N rem 7), N end),
     _ = [case py:call(Ctx, calling, call, [slow, N], #{timeout => 3}) of
              {ok, N} -> ok;
-             {error, timeout} -> ok
+             {error, timeout} -> ok;
+             %% Those that timed out hold their slots until Python has seen it.
+             {error, {overloaded, _, _}} -> ok
          end || N <- lists:seq(1, 300)],
     ok = py:register_function(same, fun([N]) -> N end),
     ?assertEqual({ok, lists:seq(1, 100)}, py:eval(Ctx, <<"[erlang.same(n) for n in range(1, 101)]">>)),
