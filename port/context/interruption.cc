@@ -98,7 +98,8 @@ bool Context::cancel(Request request) {
 bool Context::stop(Request request) {
   stopping_ = true;
   answer_stopped(mailbox_.remove_if([](const Request& waiting) {
-    return waiting.message.operation != Operation::kDropEnv && waiting.message.operation != Operation::kStopContext;
+    return waiting.message.operation != Operation::kDropEnv && waiting.message.operation != Operation::kStopContext &&
+           waiting.message.operation != Operation::kResult;
   }));
   {
     const std::scoped_lock lock(current_mu_);
