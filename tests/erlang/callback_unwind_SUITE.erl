@@ -13,6 +13,7 @@ groups() ->
     Cases = [timeout_while_the_last_level_sleeps, timeout_while_the_last_level_spins, timeout_while_erlang_waits,
              timeout_of_an_inner_level, timeout_of_a_call_across_contexts, no_limit_of_its_own, many_timeouts,
              swallowed_timeout, interrupt_in_the_middle, interrupt_while_erlang_waits, stop_in_the_middle,
+             answers_while_stopping,
              stop_from_a_callback, death_in_the_middle, death_across_pools, caller_is_killed, callback_is_abandoned,
              answer_after_the_timeout],
     [{worker, [], Cases}, {owngil, [], Cases}].
@@ -198,6 +199,22 @@ stop_in_the_middle(Config) ->
          end || Last <- [fun(Ctx) -> py:call(Ctx, calling, tell_and, [tell, sleep_steps, 600]) end,
                          fun(_) -> Self ! last, receive never -> ok end end]],
     still_works(Config).
+
+%% Proves that a finally block gets the answers to its callbacks also in a context that is being stopped.
+answers_while_stopping(Config) ->
+    Self = self(),
+    {ok, Ctx} = py_context:new(#{mode => proplists:get_value(mode, Config)}),
+    ok = py:register_function(same, fun([Value]) -> Value end),
+    ok = py:register_function(never, fun([]) -> Self ! last, receive never -> ok end end),
+    Job = py_test:async(fun() ->
+        ok = py:exec(Ctx, <<"def run():\n    try:\n        erlang.never()\n    finally:\n"
+        "        erlang.ended(sum(erlang.same(n) for n in range(100)))\n">>),
+        py:call(Ctx, '__main__', run, [])
+    end),
+    receive last -> ok end,
+    ok = py_context:stop(Ctx),
+    ?assertMatch({error, {context_died, _}}, py_test:join(Job)),
+    receive {ended, 4950} -> ok after 0 -> error(no_answers) end.
 
 %% Proves that a callback may stop the context that waits for it.
 stop_from_a_callback(Config) ->
