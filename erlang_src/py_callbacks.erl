@@ -43,9 +43,13 @@ ended(Pid, Reason, C = #callbacks{processes = Processes, ids = Ids, slots = Slot
             ok = py_slots:add_callbacks(Slots, -1),
             Left = C#callbacks{processes = Rest},
             case What of
-                abandoned -> Left;
+                abandoned ->
+                    ok = py_chain:cancel_asked(Pid),
+                    Left;
                 {_Ctx, Id} when Reason =:= normal -> Left#callbacks{ids = maps:remove(Id, Ids)};
-                {Ctx, Id} -> answer(Ctx, Id, py_callback:killed(Reason), Left#callbacks{ids = maps:remove(Id, Ids)})
+                {Ctx, Id} ->
+                    ok = py_chain:cancel_asked(Pid),
+                    answer(Ctx, Id, py_callback:killed(Reason), Left#callbacks{ids = maps:remove(Id, Ids)})
             end;
         error ->
             unknown
@@ -65,7 +69,9 @@ abandon(Id, C = #callbacks{processes = Processes, ids = Ids}) ->
 %% @doc The port process is gone: callbacks end with their py_port, which cannot see it.
 -spec close(callbacks()) -> ok.
 close(#callbacks{processes = Processes, slots = Slots}) ->
-    lists:foreach(fun py_chain:leave/1, maps:keys(Processes)),
+    Pids = maps:keys(Processes),
+    lists:foreach(fun py_chain:leave/1, Pids),
+    ok = py_chain:cancel_asked_by(Pids),
     py_slots:add_callbacks(Slots, -map_size(Processes)).
 
 answer(Ctx, Id, Outcome, C = #callbacks{port = Port}) ->

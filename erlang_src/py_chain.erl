@@ -9,11 +9,13 @@
 -include("py_route.hrl").
 
 %% For callbacks.
+-export([asking/2, answered/1, cancel_asked/1, cancel_asked_by/1]).
 -export([enter/1, leave/1, sweep/0]).
 %% For py_env.
 -export([caller/0, plain/0, starter/1]).
 
 -define(TABLE, py_callbacks).
+-define(ASKED, py_asked).
 %% How many processes are looked at, each before those that it came from.
 -define(LOOKS, 9).
 
@@ -27,6 +29,41 @@ enter(Callback) ->
 -spec leave(pid()) -> ok.
 leave(Pid) ->
     true = ets:delete(?TABLE, Pid),
+    ok.
+
+%% @doc The calling process, which runs a callback, is about to wait for this request.
+-spec asking(reference(), #route{}) -> ok.
+asking(Alias, #route{port = Port, id = Id}) ->
+    true = ets:insert(?ASKED, {{self(), Alias}, Port, Id}),
+    ok.
+
+-spec answered(reference()) -> ok.
+answered(Alias) ->
+    true = ets:delete(?ASKED, {self(), Alias}),
+    ok.
+
+%% @doc The process of a callback has ended before its time: nobody waits for what it had asked of Python, so that ends
+%% too, with all that it has asked of Erlang in its turn.
+-spec cancel_asked(pid()) -> ok.
+cancel_asked(Pid) ->
+    lists:foreach(
+        fun({Key = {_, Alias}, Port, Id}) ->
+            true = ets:delete(?ASKED, Key),
+            py_port:write(Port, py_protocol:cancel(Alias, Id))
+        end,
+        ets:select(?ASKED, [{{{Pid, '_'}, '_', '_'}, [], ['$_']}])).
+
+%% @doc The same for processes that are about to end.
+-spec cancel_asked_by([pid()]) -> ok.
+cancel_asked_by([]) ->
+    ok;
+cancel_asked_by(Pids) ->
+    _ = spawn(fun() ->
+        Monitors = [{monitor(process, Pid), Pid} || Pid <- Pids],
+        lists:foreach(
+            fun({Monitor, Pid}) -> receive {'DOWN', Monitor, process, _, _} -> cancel_asked(Pid) end end,
+            Monitors)
+    end),
     ok.
 
 %% @doc Forgets callbacks whose py_port could not see them end: it died with them. How many those were.

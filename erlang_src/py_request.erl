@@ -88,23 +88,37 @@ run_with(Slot, Slots, #route{tag = Tag}, #caller{id = Id}, _Target, _Operation, 
     {error, timeout};
 run_with(Slot, Slots, Route = #route{owner = Owner}, Caller, Target, Operation, Flags, Timeout) ->
     Alias = monitor(process, Owner, [{alias, lifetime(Flags)}]),
-    case post(Slot, Slots, Route, Caller, Alias, Operation, {Flags, Timeout}) of
-        ok when Flags >= ?FLAG_STREAM ->
-            {open, Alias, Route, Caller, Slot, Timeout};
-        ok ->
-            receive
-                {py_reply, Alias, Payload} -> outcome(py_protocol:decode(Payload), Route);
-                {'DOWN', Alias, process, _, Reason} ->
-                    ok = py_env:forget(Route#route.ctx),
-                    lost(Reason, Slot, Route, Caller)
-            after Timeout ->
-                expired(Alias, Route)
-            end;
-        closed ->
-            elsewhere(Route, Target, Operation, Flags, Timeout);
-        {error, _} = Error ->
-            Error
+    case is_callback(Caller) of
+        false ->
+            Posted = post(Slot, Slots, Route, Caller, Alias, Operation, {Flags, Timeout}),
+            sent(Posted, Alias, Slot, Route, Caller, Target, Operation, Flags, Timeout);
+        true ->
+            ok = py_chain:asking(Alias, Route),
+            Posted = post(Slot, Slots, Route, Caller, Alias, Operation, {Flags, Timeout}),
+            Result = sent(Posted, Alias, Slot, Route, Caller, Target, Operation, Flags, Timeout),
+            ok = py_chain:answered(Alias),
+            Result
     end.
+
+%% What dies with a callback that is given up. Its own requests alone: what it has spawned goes on as it likes.
+is_callback(#caller{chain = 0}) -> false;
+is_callback(#caller{root = Root}) -> Root =:= none.
+
+sent(ok, Alias, Slot, Route, Caller, _Target, _Operation, Flags, Timeout) when Flags >= ?FLAG_STREAM ->
+    {open, Alias, Route, Caller, Slot, Timeout};
+sent(ok, Alias, Slot, Route, Caller, _Target, _Operation, _Flags, Timeout) ->
+    receive
+        {py_reply, Alias, Payload} -> outcome(py_protocol:decode(Payload), Route);
+        {'DOWN', Alias, process, _, Reason} ->
+            ok = py_env:forget(Route#route.ctx),
+            lost(Reason, Slot, Route, Caller)
+    after Timeout ->
+        expired(Alias, Route)
+    end;
+sent(closed, _Alias, _Slot, Route, _Caller, Target, Operation, Flags, Timeout) ->
+    elsewhere(Route, Target, Operation, Flags, Timeout);
+sent({error, _} = Error, _Alias, _Slot, _Route, _Caller, _Target, _Operation, _Flags, _Timeout) ->
+    Error.
 
 %% @doc Of the alias of a request: a stream has more than one message.
 -spec lifetime(Flags :: non_neg_integer()) -> reply_demonitor | demonitor.

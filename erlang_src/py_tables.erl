@@ -13,6 +13,7 @@
 %% | py_functions | `{Name, Fun or {M, F}}' | py_functions |
 %% | py_ports | `{PyPort, Port}' | py_port |
 %% | py_homes | see py_homes | the context |
+%% | py_asked | `{{Pid, Alias}, Port, CtxId}': what a callback waits for | the callback's process, py_port |
 %% | py_callbacks | `{Pid, Callback}' | the callback's process, py_port |
 %% | py_tags | `{Tag, OwnerPid}' | py_semaphore |
 %% | py_counts | `{{Pool, errors or timeouts or restarts}, N}' | anybody |
@@ -57,6 +58,7 @@ create() ->
          {py_ports, Readers},
          {py_homes, Readers},
          {py_callbacks, Writers},
+         {py_asked, [ordered_set | Writers]},
          {py_tags, Readers},
          {py_dead, []},
          {py_counts, Writers},
