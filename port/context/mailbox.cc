@@ -91,6 +91,12 @@ void Mailbox::sleep(const Sleep& how, const Wanted& wanted) {
   asleep_for_.reset();
 }
 
+bool Mailbox::any(const std::function<bool(const Request&)>& is_it) const {
+  if (empty()) return false;
+  const std::scoped_lock lock(mu_);
+  return std::any_of(nested_.begin(), nested_.end(), is_it) || std::any_of(ordinary_.begin(), ordinary_.end(), is_it);
+}
+
 std::vector<Request> Mailbox::remove_if(const std::function<bool(const Request&)>& unwanted) {
   std::vector<Request> removed;
   if (empty()) return removed;

@@ -65,6 +65,9 @@ class Mailbox {
   /// Context thread: sleeps until something wanted is there, a descriptor of `how` is readable, or its time is over.
   void sleep(const Sleep& how, const Wanted& wanted = {});
 
+  /// Any thread.
+  bool any(const std::function<bool(const Request&)>& is_it) const;
+
   /// Takes out the requests for which `unwanted` is true. Any thread.
   std::vector<Request> remove_if(const std::function<bool(const Request&)>& unwanted);
 

@@ -49,7 +49,13 @@ Context::Written Context::write_value(const Request& request, Calling& calling, 
   PyRef value = run_python(request, calling);
   bool encoded = false;
   Deferral deferral = Deferral::kNone;
-  if (value && (request.message.flags & (kTask | kStream)) != 0) deferral = defer(request, value.get());
+  if (value && (request.message.flags & (kTask | kStream)) != 0) {
+    if (&calling == calling_.get()) {
+      deferral = defer(request, value.get());
+    } else {
+      value = run_as_guest(request, std::move(value));
+    }
+  }
   if (deferral != Deferral::kNone) {
     value = PyRef();
     if (deferral == Deferral::kStarted) return {false, true, 0};

@@ -79,10 +79,13 @@ def _start_on(
     _here.tasks[ticket] = task
     timer = None if timeout is None else loop.call_later(max(timeout, 0), _expire, ticket, task)
 
-    def ended(_: object) -> None:
+    def ended(done: asyncio.Task[None]) -> None:
         _here.tasks.pop(ticket, None)
         if timer is not None:
             timer.cancel()
+        # An interrupt may have hit it after its value, before it could tell. Of one that is answered nothing is heard.
+        if not done.cancelled() and (error := done.exception()) is not None:
+            ticket.fail(error)
 
     task.add_done_callback(ended)
     return task
@@ -93,6 +96,17 @@ def _run_nested(ticket: _erlang.Ticket, answer: Any, timeout: float | None) -> N
         loop = runner.get_loop()
         task = _start_on(loop, ticket, answer, timeout, contextvars.copy_context())
         loop.run_until_complete(task)
+
+
+def run_as_guest(awaitable: Awaitable[Any], timeout: float | None) -> Any:
+    """Awaits in a thread that is not the context's, and so cannot use its loop."""
+
+    async def value() -> Any:
+        async with asyncio.timeout(timeout):
+            return await _value(awaitable)
+
+    with asyncio.Runner(loop_factory=ErlangEventLoop) as runner:
+        return runner.run(value())
 
 
 def _expire(ticket: _erlang.Ticket, task: asyncio.Task[None]) -> None:
@@ -114,13 +128,18 @@ def credited(ticket: _erlang.Ticket) -> None:
         future.set_result(None)
 
 
+async def _value(awaitable: Awaitable[Any]) -> Any:
+    value = await awaitable
+    while type(value) is Scheduled:
+        value = value.resume()
+        if inspect.isawaitable(value):
+            value = await value
+    return value
+
+
 async def _task(ticket: _erlang.Ticket, awaitable: Awaitable[Any]) -> None:
     try:
-        value = await awaitable
-        while type(value) is Scheduled:
-            value = value.resume()
-            if inspect.isawaitable(value):
-                value = await value
+        value = await _value(awaitable)
     except BaseException as error:  # an interrupt is for this request, not for the loop
         ticket.fail(error)
     else:
