@@ -44,6 +44,7 @@ bool Context::run(Interpreter& interpreter, Bytes start_alias) {
   answer_stopped(mailbox_.remove_if([](const Request&) { return true; }));
   give_up_leadership();
   const bool reusable = clear_up();
+  give_up_leadership();  // Python code that was cleared up may have waited for an answer from Erlang
   set_thread_companion(nullptr);
   if (!stop_alias_.empty()) {
     TermWriter stopped;
