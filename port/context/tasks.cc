@@ -57,7 +57,9 @@ Context::Deferral Context::defer(const Request& request, PyObject* value) {
           : PyRef();
   if (!started) {
     remove_ticket(*ticket);
-    return ticket->answered ? Deferral::kStarted : Deferral::kFailed;
+    if (!ticket->answered) return Deferral::kFailed;
+    PyErr_Clear();  // what ended the loop of its own has ended the request before
+    return Deferral::kStarted;
   }
   looping_ = looping_ || !nested;
   if (!ticket->answered && ticket->slot != 0) give_slot_back(*ticket);
