@@ -18,8 +18,10 @@
 
 -spec new(port()) -> callbacks().
 new(Port) ->
-    ok = py_chain:sweep(),
-    #callbacks{port = Port, slots = py_slots:ref()}.
+    Slots = py_slots:ref(),
+    %% A py_port that was killed could not count them down.
+    ok = py_slots:add_callbacks(Slots, -py_chain:sweep()),
+    #callbacks{port = Port, slots = Slots}.
 
 %% @doc Starts what Python has called, or does it on the spot where that takes no time.
 -spec start(py_callback:header(), py_protocol:payload(), callbacks()) -> callbacks().

@@ -29,11 +29,12 @@ leave(Pid) ->
     true = ets:delete(?TABLE, Pid),
     ok.
 
-%% @doc Forgets callbacks whose py_port could not see them end: it died with them.
--spec sweep() -> ok.
+%% @doc Forgets callbacks whose py_port could not see them end: it died with them. How many those were.
+-spec sweep() -> non_neg_integer().
 sweep() ->
-    Pids = ets:select(?TABLE, [{{'$1', '_'}, [], ['$1']}]),
-    lists:foreach(fun leave/1, [Pid || Pid <- Pids, not is_process_alive(Pid)]).
+    length([Pid || {Pid, #callback{port_owner = Owner}} <- ets:tab2list(?TABLE), not is_process_alive(Owner),
+                   %% Another py_port may do the same.
+                   ets:take(?TABLE, Pid) =/= []]).
 
 %% @doc What a process begins with when it first calls Python.
 -spec caller() -> #caller{}.

@@ -4,8 +4,7 @@
 %%
 %% Nobody's memory grows when the owner is slow. Python sends what it has credit for, and gets more for what has been
 %% sent on. The owner is sent so many items that it has not read: that it has read some is known from
-%% {@link next/2}, or seen by its message queue getting shorter. While it does not, the queue is looked at less and less
-%% often.
+%% {@link next/2}, or seen in its message queue. While it does not, the queue is looked at less and less often.
 -module(py_stream_server).
 
 -include("py_protocol.hrl").
@@ -20,7 +19,9 @@
 %% them that grow from a millisecond to this.
 -define(LOOKS_AT_ONCE, 5).
 -define(LONGEST_PAUSE_MS, 200).
-%% For a look at a queue on another node.
+%% In one look of so many the items in the queue are counted though its length says nothing new.
+-define(COUNT_ANYWAY, 16).
+%% For each question about a queue on another node.
 -define(REMOTE_LOOK_MS, 5000).
 %% The pipeline's only key.
 -define(KEY, stream).
@@ -35,7 +36,7 @@
     credit = none :: none | {Items :: non_neg_integer(), Bytes :: non_neg_integer()},   % for it, when it is done
     unread = 0 :: non_neg_integer(),        % at most so many of those sent on
     window = ?UNREAD_ITEMS :: pos_integer(),
-    length = infinity :: non_neg_integer() | infinity,  % of the owner's queue, at the last look
+    counted = none :: non_neg_integer() | none,         % the length of the owner's queue when its items were counted
     looks = 0 :: non_neg_integer(),         % in which it had not read
     ending = none :: none | done | {error, term()}
 }).
@@ -171,21 +172,41 @@ patience(State = #state{pipeline = Pipeline, looks = Looks}) ->
         false -> py_pipeline:timeout(Pipeline)
     end.
 
-%% Messages from others may come and go as well; a queue that got shorter was read, and what was read is taken for ours.
-look(State = #state{unread = Unread, length = Before}) ->
-    case queue_length(State#state.owner) of
-        Length when is_integer(Length), Length < Unread -> deliver(read(Unread - Length, State));
-        Length when is_integer(Length), Length < Before, Before =/= infinity ->
-            deliver((read(Before - Length, State))#state{length = Length});
-        Length ->
-            loop(waited(State#state{length = case Length of
-                unknown -> Before;
-                _ -> Length
-            end}))
+%% A queue that is shorter than what was sent says that items were read. One that is not may hold messages of others:
+%% then the items in it are counted, but seldom while nothing seems to happen, since that copies the queue.
+look(State = #state{unread = Unread, counted = Counted, looks = Looks}) ->
+    case queue_of(State, message_queue_len) of
+        Length when is_integer(Length), Length < Unread ->
+            deliver(left_unread(Length, State));
+        Length when is_integer(Length), Looks >= ?LOOKS_AT_ONCE ->
+            IsNews = case Counted of
+                none -> Length > Unread;
+                _ -> Length =/= Counted
+            end,
+            case IsNews orelse Looks rem ?COUNT_ANYWAY =:= 0 of
+                true -> count(State#state{counted = Length});
+                false -> loop(waited(State))
+            end;
+        _ ->
+            loop(waited(State))
+    end.
+
+count(State = #state{ref = Ref, unread = Unread}) ->
+    case queue_of(State, messages) of
+        Messages when is_list(Messages) ->
+            case length([Ref || {py_stream, Of, {data, _}} <- Messages, Of =:= Ref]) of
+                Items when Items < Unread -> deliver(left_unread(Items, State));
+                Items -> loop(waited(State#state{unread = Items}))
+            end;
+        unknown ->
+            loop(waited(State))
     end.
 
 read(N, State = #state{unread = Unread}) ->
-    State#state{unread = max(0, Unread - N), length = infinity, looks = 0}.
+    left_unread(max(0, Unread - N), State).
+
+left_unread(N, State) ->
+    State#state{unread = N, counted = none, looks = 0}.
 
 %% A limit of time goes on while the owner is waited for.
 waited(State = #state{looks = Looks, pipeline = Pipeline}) ->
@@ -201,15 +222,14 @@ waited(State = #state{looks = Looks, pipeline = Pipeline}) ->
             Longer
     end.
 
-queue_length(Owner) when node(Owner) =:= node() ->
-    case process_info(Owner, message_queue_len) of
-        {_, Length} -> Length;
-        undefined -> unknown
-    end;
-queue_length(Owner) ->
-    try erpc:call(node(Owner), erlang, process_info, [Owner, message_queue_len], ?REMOTE_LOOK_MS) of
-        {_, Length} -> Length;
-        undefined -> unknown
+queue_of(#state{owner = Owner}, What) when node(Owner) =:= node() ->
+    info(process_info(Owner, What));
+queue_of(#state{owner = Owner}, What) ->
+    try
+        info(erpc:call(node(Owner), erlang, process_info, [Owner, What], ?REMOTE_LOOK_MS))
     catch
         _:_ -> unknown
     end.
+
+info({_, Value}) -> Value;
+info(undefined) -> unknown.

@@ -99,7 +99,7 @@ Result<PortConfig> wait_for_init(int fd, FrameParser& parser) {
           AnnouncedAtoms& atoms_, Callbacks& callbacks_, ThreadCensus& census_, std::mutex& creation_mu,
           const ClaimedStdio& stdio_)
         : services{config_,  reader_, writer_,    output_, ticker_, loop,
-                   contexts, atoms_,  callbacks_, link,   census_, creation_mu},
+                   contexts, atoms_,  callbacks_, link,    census_, creation_mu},
           contexts(services),
           link{output_, writer_, ticker_, atoms_, callbacks_, contexts, config_.max_value_bytes},
           loop({reader_, writer_, output_, ticker_, contexts, contexts, stdio_.captured_out.get(),

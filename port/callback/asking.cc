@@ -108,6 +108,8 @@ class GuestWaiter final : public CallbackWaiter {
   std::uint64_t new_id(const RequestScope& scope) override {
     return asker_.link.callbacks.begin_thread(scope.chain, asker_.context);
   }
+  int watch_mail(std::uint64_t) override { return -1; }
+  void serve_watched() override {}
   void drop_id(std::uint64_t id) override { asker_.link.callbacks.forget(id); }
 
   std::optional<Answer> await_result(std::uint64_t id, std::uint64_t) override {

@@ -48,11 +48,16 @@ bool check_alive(const Asker& asker, PyObject* destination) {
   return false;
 }
 
+/// Attached. A process on a node that hangs may keep us waiting for very long: an interrupt ends the wait. It is raised
+/// when send() returns to Python.
 void wait_for_room(const ErlangLink& link) {
-  Py_BEGIN_ALLOW_THREADS;
-  link.writer.flush_batches();
-  link.writer.wait_for_message_room();
-  Py_END_ALLOW_THREADS;
+  bool has_room = false;
+  while (!has_room && PyThreadState_Get()->async_exc == nullptr) {
+    Py_BEGIN_ALLOW_THREADS;
+    link.writer.flush_batches();
+    has_room = link.writer.wait_for_message_room();
+    Py_END_ALLOW_THREADS;
+  }
 }
 
 PyObject* send(PyObject* module, PyObject* const* args, Py_ssize_t count) {
@@ -96,6 +101,21 @@ PyObject* self(PyObject* module, PyObject*) {
   return decode_term(caller, asker->types).release();
 }
 
+PyObject* watch_mail(PyObject* module, PyObject* watch) {
+  const auto asker = asker_of(module);
+  if (!asker) return nullptr;
+  const bool on = PyObject_IsTrue(watch) == 1;
+  const RequestScope* scope = asker->scope;
+  return PyLong_FromLong(scope == nullptr ? -1 : scope->waiter->watch_mail(on ? scope->chain : 0));
+}
+
+PyObject* serve_mail(PyObject* module, PyObject*) {
+  const auto asker = asker_of(module);
+  if (!asker) return nullptr;
+  if (asker->scope != nullptr) asker->scope->waiter->serve_watched();
+  Py_RETURN_NONE;
+}
+
 PyObject* is_registered(PyObject* module, PyObject* name) {
   const auto asker = asker_of(module);
   if (!asker) return nullptr;
@@ -134,6 +154,12 @@ PyMethodDef methods[] = {
     {"self", self, METH_NOARGS,
      "self() -> Pid | None\n\nThe Erlang process that waits for the running request; None in threads that Python "
      "started, and in preload code."},
+    {"watch_mail", watch_mail, METH_O,
+     "watch_mail(watch: bool) -> int\n\nFor an event loop whose coroutines wait for Erlang functions: a descriptor "
+     "that is "
+     "readable when serve_mail() has something to do; -1 for none. False: no longer."},
+    {"serve_mail", serve_mail, METH_NOARGS,
+     "serve_mail() -> None\n\nServe what the functions that coroutines of this thread wait for have asked of Python."},
     {"is_registered", is_registered, METH_O,
      "is_registered(name: str) -> bool\n\nWhether Erlang has registered a function."},
     {"functions", functions, METH_NOARGS, "functions() -> list[str]\n\nThe names that Erlang has registered."},

@@ -26,6 +26,11 @@ class CallbackWaiter {
   /// Attached before and after, not in between. Waits for the RESULT of callback `id` of this chain, whose frame has
   /// been sent, and serves nested requests meanwhile. nullopt with KeyboardInterrupt set: the request was interrupted.
   virtual std::optional<Answer> await_result(std::uint64_t id, std::uint64_t chain) = 0;
+
+  /// For an event loop that is not ours, while its coroutines wait for callbacks of `chain` (0: no longer): a
+  /// descriptor that is readable when serve_watched() has something to do; -1 for none.
+  virtual int watch_mail(std::uint64_t chain) = 0;
+  virtual void serve_watched() = 0;
 };
 
 /// What a callback tells Erlang about the request that makes it. Lives on the thread that runs the request.

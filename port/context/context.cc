@@ -45,8 +45,8 @@ bool Context::run(Interpreter& interpreter, Bytes start_alias) {
   answer_stopped(mailbox_.remove_if([](const Request&) { return true; }));
   give_up_leadership();
   const bool reusable = clear_up();
+  give_up_leadership();  // Python code that was cleared up may have waited for an answer from Erlang
   set_thread_companion(nullptr);
-  give_up_leadership();  // tasks and finalizers may have waited once more
   if (!stop_alias_.empty()) {
     TermWriter stopped;
     begin_reply(stopped, bytes_of(stop_alias_), 0);

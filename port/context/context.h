@@ -67,6 +67,8 @@ class Context final : public Sleeper,
   std::uint64_t new_id(const RequestScope&) override { return services_.callbacks.new_context_id(); }
   void drop_id(std::uint64_t) override {}
   std::optional<Answer> await_result(std::uint64_t id, std::uint64_t chain) override;
+  int watch_mail(std::uint64_t chain) override;
+  void serve_watched() override;
 
   // LoopCompanion, for the event loop that runs.
   void between_rounds() override;
@@ -127,6 +129,7 @@ class Context final : public Sleeper,
     std::int64_t patience_ns = 0;       ///< how long after resumed_ns it is not late; of the loop: not 0
     std::int64_t cancel_ns = 0;         ///< of the loop: by when it should have looked at a CANCEL
     std::int64_t step_deadline_ns = 0;  ///< of the loop: of the step that waits for those above
+    bool is_loop = false;               ///< the context's event loop
     std::string alias;
 
     // The context's thread only.
@@ -204,6 +207,8 @@ class Context final : public Sleeper,
   void answer_stopped(const std::vector<Request>& requests);
   void give_up_leadership();
 
+  /// With current_mu_ held.
+  bool has_another_chain_above(std::size_t index) const;
   void report_stuck(const Level& level);
   /// Where what runs now begins: the level of this index does not wait for those above it only to give them a turn.
   /// With current_mu_ held, and a level.
@@ -238,6 +243,7 @@ class Context final : public Sleeper,
   Interpreter* interpreter_ = nullptr;
   std::unique_ptr<Calling> calling_;
   std::unique_ptr<Envs> envs_;
+  Wanted watched_;  ///< by an event loop that is not ours
   Batch batch_;
   SpinPolicy spin_;
   std::map<std::string, std::shared_ptr<Ticket>> tickets_;  ///< by alias

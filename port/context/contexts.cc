@@ -73,7 +73,7 @@ void Contexts::dispatch_message(Frame frame, const Message& message, ContextId r
 
 void Contexts::deliver(Frame frame, const Message& message, ContextId reader, Batch& batch) {
   const auto context = find(message.context);
-  // Finalizers of a context that stops may call Erlang.
+  // A context that stops ends its coroutines, which may still ask Erlang for something.
   if (!context || (context->stopping() && message.operation != Operation::kResult)) {
     if (!message.alias.empty()) reply_no_context(message);
     return;

@@ -55,6 +55,7 @@ Context::Level& Context::begin(Bytes alias, std::int64_t deadline_ns, const Mess
   const std::scoped_lock lock(current_mu_);
   ++depth_;
   level.deadline_ns = deadline_ns;
+  level.is_loop = false;
   level.interruption = Interruption::kNone;
   level.wanted = false;
   level.delivered = false;
@@ -167,8 +168,12 @@ void Context::watch(std::int64_t now) {
   }
   for (std::size_t i = running_from(); i < depth_; ++i) {
     Level& level = *levels_[i];
-    const std::int64_t deadline_ns = is_loop(i) && depth_ > 1 ? level.step_deadline_ns : level.deadline_ns;
+    std::int64_t& deadline_ns = level.is_loop && depth_ > 1 ? level.step_deadline_ns : level.deadline_ns;
     if (deadline_ns == 0 || now < deadline_ns || now < level.resumed_ns + level.patience_ns) continue;
+    if (level.interruption != Interruption::kStopped && !level.is_loop && has_another_chain_above(i)) {
+      deadline_ns = now;  // its turn, and its grace, come when those have ended
+      continue;
+    }
     if (level.interruption == Interruption::kNone || now - level.interrupted_ns >= kInterruptAgainNs) {
       interrupt_from(i, level.interruption == Interruption::kStopped ? Interruption::kStopped : Interruption::kTimeout,
                      now);
@@ -178,6 +183,12 @@ void Context::watch(std::int64_t now) {
       report_stuck(level);
     }
   }
+}
+
+/// Requests of other callers, which a deadline of this level is no reason to end. Chains do not get newer towards the
+/// top. Guarded by current_mu_: the chain of a level with others above it does not change any more.
+bool Context::has_another_chain_above(std::size_t index) const {
+  return index + 1 < depth_ && levels_[index]->scope.chain != levels_[depth_ - 1]->scope.chain;
 }
 
 void Context::report_stuck(const Level& level) {

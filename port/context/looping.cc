@@ -87,6 +87,8 @@ void Context::sleep(Waiter& waiter, std::int64_t deadline_ns) {
     Py_END_ALLOW_THREADS;
     return;
   }
+  // The interrupt that comes with a STOP_CONTEXT may have hit stop_loop() itself.
+  if (stopped_ && loop_runs_) return stop_loop();
   const Wanted wanted = wanted_by_loop();
   if (serve_mail(wanted)) return;
   const bool idle = loop_runs_ && depth_ == 1;
@@ -106,6 +108,18 @@ void Context::sleep(Waiter& waiter, std::int64_t deadline_ns) {
     interpreter_->attach();
   }
   static_cast<void>(serve_mail(wanted));
+}
+
+int Context::watch_mail(std::uint64_t chain) {
+  watched_ = {true, chain};
+  mailbox_.watch(chain == 0 ? std::nullopt : std::optional<Wanted>(watched_));
+  return chain == 0 ? -1 : mailbox_.fd();
+}
+
+void Context::serve_watched() {
+  mailbox_.hush();
+  static_cast<void>(serve_mail(watched_));
+  if (mailbox_.has(watched_)) mailbox_.wake();  // its turn was over
 }
 
 void Context::stop_loop() {

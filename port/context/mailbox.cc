@@ -15,11 +15,12 @@ Mailbox::Mailbox() : bell_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 bool Mailbox::push(Request request) {
   const std::scoped_lock lock(mu_);
-  const bool wakes = asleep_for_ && asleep_for_->includes(request.message);
+  const bool sleeper = asleep_for_ && asleep_for_->includes(request.message);
+  const bool wakes = sleeper || (watched_for_ && watched_for_->includes(request.message));
   const bool nested = is_nested(request.message);
   (nested ? nested_ : ordinary_).push_back(std::move(request));
   count();
-  if (wakes) asleep_for_.reset();
+  if (sleeper) asleep_for_.reset();
   return wakes;
 }
 
@@ -37,8 +38,9 @@ void Mailbox::alarm() {
   {
     const std::scoped_lock lock(mu_);
     alarm_.store(true);
-    if (!asleep_for_ || !asleep_for_->nested_only) return;
-    asleep_for_.reset();
+    const bool sleeper = asleep_for_ && asleep_for_->nested_only;
+    if (!sleeper && !watched_for_) return;
+    if (sleeper) asleep_for_.reset();
   }
   wake();
 }
@@ -83,10 +85,7 @@ void Mailbox::sleep(const Sleep& how, const Wanted& wanted) {
   // Negative descriptors are passed over.
   std::array<pollfd, 3> fds{{{bell_.get(), POLLIN, 0}, {how.stdin_fd, POLLIN, 0}, {how.loop_fd, POLLIN, 0}}};
   poll(fds.data(), fds.size(), how.timeout_ms);
-  if (fds[0].revents != 0) {
-    std::uint64_t rings = 0;
-    [[maybe_unused]] const ssize_t n = read(bell_.get(), &rings, sizeof rings);
-  }
+  if (fds[0].revents != 0) hush();
   const std::scoped_lock lock(mu_);
   asleep_for_.reset();
 }
@@ -95,6 +94,20 @@ bool Mailbox::any(const std::function<bool(const Request&)>& is_it) const {
   if (empty()) return false;
   const std::scoped_lock lock(mu_);
   return std::any_of(nested_.begin(), nested_.end(), is_it) || std::any_of(ordinary_.begin(), ordinary_.end(), is_it);
+}
+
+void Mailbox::hush() {
+  std::uint64_t rings = 0;
+  [[maybe_unused]] const ssize_t n = read(bell_.get(), &rings, sizeof rings);
+}
+
+void Mailbox::watch(const std::optional<Wanted>& wanted) {
+  {
+    const std::scoped_lock lock(mu_);
+    watched_for_ = wanted;
+    if (!wanted || !has_locked(*wanted)) return;
+  }
+  wake();
 }
 
 std::vector<Request> Mailbox::remove_if(const std::function<bool(const Request&)>& unwanted) {

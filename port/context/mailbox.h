@@ -67,6 +67,11 @@ class Mailbox {
 
   /// Any thread.
   bool any(const std::function<bool(const Request&)>& is_it) const;
+  /// Context thread: from now on the bell rings for what is wanted, and for alarms, though the thread is awake:
+  /// somebody polls fd() for it. nullopt: no longer.
+  void watch(const std::optional<Wanted>& wanted);
+  int fd() const { return bell_.get(); }
+  void hush();  ///< what rang is being looked after
 
   /// Takes out the requests for which `unwanted` is true. Any thread.
   std::vector<Request> remove_if(const std::function<bool(const Request&)>& unwanted);
@@ -89,6 +94,7 @@ class Mailbox {
   std::deque<Request> nested_;
   std::deque<Request> ordinary_;
   std::optional<Wanted> asleep_for_;
+  std::optional<Wanted> watched_for_;
 };
 
 }  // namespace erlang_python

@@ -40,10 +40,14 @@ std::optional<Answer> Context::await_result(std::uint64_t id, std::uint64_t chai
       if (services_.writer.congested()) services_.writer.wait_for_room();
     }
   }
+  // Also when the answer has come: better here than a moment later, in the finally block that an error leads to.
+  interrupted = interrupted || interrupted_while_waiting();
   services_.census.enter();
   interpreter_->attach();
   level.awaited = 0;
-  if (!interrupted) return std::exchange(level.early_answer, std::nullopt);
+  if (!interrupted && PyThreadState_Get()->async_exc == nullptr) {
+    return std::exchange(level.early_answer, std::nullopt);
+  }
   PyThreadState_SetAsyncExc(thread_ident_, nullptr);
   PyErr_SetNone(PyExc_KeyboardInterrupt);
   return std::nullopt;

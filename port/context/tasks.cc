@@ -41,7 +41,7 @@ Context::Deferral Context::defer(const Request& request, PyObject* value) {
   if (!object || !tasks) return Deferral::kFailed;
   add_ticket(ticket);
   // On top of a level that waits there can be no loop but one of its own.
-  const bool nested = depth_ > (loop_runs_ ? 2U : 1U);
+  const bool nested = depth_ > (loop_runs_ ? 2U : 1U) || levels_.front()->awaited != 0;
   const double left = static_cast<double>(request.deadline_ns - now_ns()) / 1e9;
   auto timeout = request.deadline_ns == 0 ? PyRef::borrow(Py_None) : PyRef::steal(PyFloat_FromDouble(left));
   auto started =
@@ -51,7 +51,9 @@ Context::Deferral Context::defer(const Request& request, PyObject* value) {
           : PyRef();
   if (!started) {
     remove_ticket(*ticket);
-    return ticket->answered ? Deferral::kStarted : Deferral::kFailed;
+    if (!ticket->answered) return Deferral::kFailed;
+    PyErr_Clear();  // what ended the loop of its own has ended the request before
+    return Deferral::kStarted;
   }
   looping_ = looping_ || !nested;
   if (!ticket->answered && ticket->slot != 0) give_slot_back(*ticket);
@@ -102,6 +104,7 @@ void Context::watch_task_deadlines() {
   if (!loop_runs_) return;
   const std::scoped_lock lock(current_mu_);
   Level& loop = *levels_.front();
+  loop.is_loop = true;
   const std::int64_t before = loop.deadline_ns;
   if (loop.interruption == Interruption::kStopped) return;  // it is late whatever its tasks are
   loop.deadline_ns = task_deadlines_.empty() ? 0 : *task_deadlines_.begin() + kLoopMayBeLateNs;

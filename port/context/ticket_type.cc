@@ -75,6 +75,12 @@ PyObject* expire(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
+PyObject* cancel(PyObject* self, PyObject*) {
+  Ticket& ticket = ticket_of(self);
+  if (ticket.why == Interruption::kNone) ticket.why = Interruption::kCancelled;
+  Py_RETURN_NONE;
+}
+
 PyMethodDef methods[] = {
     {"finish", finish, METH_O, "finish(value) -> None\n\nThe coroutine has returned this value."},
     {"fail", fail, METH_O, "fail(exception) -> None\n\nThe coroutine or stream has raised this exception."},
@@ -86,6 +92,7 @@ PyMethodDef methods[] = {
      "credit, 2: the iterator has ended."},
     {"want_credit", want_credit, METH_NOARGS,
      "want_credit() -> bool\n\nTrue: there is none now, and erlang._tasks.credited() will be called when there is."},
+    {"cancel", cancel, METH_NOARGS, "cancel() -> None\n\nIt was cancelled: what fails from now on fails for it."},
     {"expire", expire, METH_NOARGS, "expire() -> None\n\nThe timeout has passed: what fails from now on fails for it."},
     {nullptr, nullptr, 0, nullptr},
 };

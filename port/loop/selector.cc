@@ -75,7 +75,7 @@ bool parse(const Arguments& given, const char* method, const std::array<const ch
   for (Py_ssize_t i = 0; fits && i < given.positional; ++i) parsed[static_cast<std::size_t>(i)] = given.values[i];
   for (Py_ssize_t i = 0; fits && i < named; ++i) {
     std::size_t at = static_cast<std::size_t>(given.positional);
-    while (at < kCount && !PyUnicode_EqualToUTF8(PyTuple_GET_ITEM(given.names, i), names[at])) ++at;
+    while (at < kCount && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(given.names, i), names[at]) != 0) ++at;
     fits = at < kCount;
     if (fits) parsed[at] = given.values[given.positional + i];
   }
@@ -418,6 +418,20 @@ PyType_Spec spec = {
 
 PyTypeObject* make_selector_type(PyObject* module) {
   return reinterpret_cast<PyTypeObject*>(PyType_FromModuleAndSpec(module, &spec, nullptr));
+}
+
+Waiter* waiter_of(PyObject* selector) {
+  const LoopModuleState* module = loop_module_state(Py_TYPE(selector));
+  if (module == nullptr) return nullptr;
+  if (!PyObject_TypeCheck(selector, module->selector_type)) {
+    PyErr_SetString(PyExc_TypeError, "not a Selector");
+    return nullptr;
+  }
+  if (is_closed(state_of(selector))) {
+    raise_closed();
+    return nullptr;
+  }
+  return state_of(selector).waiter.get();
 }
 
 }  // namespace erlang_python

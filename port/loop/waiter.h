@@ -18,9 +18,9 @@ namespace erlang_python {
 ///
 /// The descriptors are an epoll set of their own, which the libuv loop watches with one uv_poll_t, and not one
 /// uv_poll_t each: those are other people's descriptors, which may be closed or reused at any instant, on which libuv
-/// aborts the process (uv__io_poll, when epoll_ctl says EBADF or ENOENT; 1.44 to 1.48), and which uv_poll_init makes
-/// non-blocking behind the back of their owner. epoll_ctl just says what is wrong, at once, as selectors.EpollSelector
-/// reports it.
+/// aborts the process (uv__io_poll, when epoll_ctl says EBADF or ENOENT; seen with 1.44.2), and which uv_poll_init
+/// makes non-blocking behind the back of their owner. epoll_ctl just says what is wrong, at once, as
+/// selectors.EpollSelector reports it.
 ///
 /// Something else that is to end the sleep, such as the bell of a mailbox: where it can call a function, wake(); where
 /// it is a descriptor, a uv_poll_t (or any other handle) on libuv(), made and closed by its owner on the waiting

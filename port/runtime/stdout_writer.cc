@@ -7,11 +7,17 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <chrono>
 
 #include "base/clock.h"
 #include "runtime/leaving.h"
 
 namespace erlang_python {
+namespace {
+
+constexpr std::chrono::milliseconds kRoomWait{20};
+
+}  // namespace
 
 void StdoutWriter::send_in_pieces(TermWriter& out, std::size_t payload_start, Bytes key) {
   Bytes rest = out.bytes().subspan(payload_start);
@@ -166,9 +172,9 @@ void StdoutWriter::flush_batches() {
   ring_if(ring);
 }
 
-void StdoutWriter::wait_for_message_room() {
+bool StdoutWriter::wait_for_message_room() {
   std::unique_lock lock(mu_);
-  room_.wait(lock, [this] { return has_message_room() && !congested(); });
+  return room_.wait_for(lock, kRoomWait, [this] { return has_message_room() && !congested(); });
 }
 
 void StdoutWriter::messages_taken(std::uint64_t bytes) {

@@ -45,7 +45,8 @@ class StdoutWriter {
   void flush_batches();
   /// False when Erlang has yet to handle so many that the sender should wait_for_message_room(), without a GIL.
   bool has_message_room() const { return messages_on_way_.load(std::memory_order_relaxed) < kMessageWindowBytes; }
-  void wait_for_message_room();
+  /// Waits for a moment; true when there is room now.
+  [[nodiscard]] bool wait_for_message_room();
   /// `etf`: an item of the stream of this alias, without a version byte. Leaves as messages do.
   void send_item(Bytes alias, Bytes etf);
   /// Erlang has handled frames of messages of this size.

@@ -93,7 +93,7 @@ def atom(name: str) -> Atom:
     made = Atom(name)
     if name not in _admitted:
         if not call(_ADMIT_ATOM, name):
-            raise ValueError(f"Erlang has no room for the new atom {name!r}: Python has made 1000 on this node; use a str")
+            raise ValueError(f"no room for the new atom {name!r}: Python has made 1000 on this node; use a str")
         _admitted.add(name)
     return made
 
@@ -119,11 +119,12 @@ def __getattr__(name: str) -> Any:
         from erlang._functions import Function
 
         return Function(name)
-    raise AttributeError(f"module 'erlang' has no attribute {name!r}, and no Erlang function is registered by that name")
+    raise AttributeError(f"module 'erlang' has no attribute {name!r}, nor is there an Erlang function of that name")
 
 
 def _is_registered(name: str) -> bool:
     try:
-        return _erlang.is_registered(name)
+        registered: bool = _erlang.is_registered(name)
     except (NameError, RuntimeError):  # outside of the port program, or while the package is being loaded
         return False
+    return registered

@@ -20,6 +20,7 @@ class _Calls:
         self._inbox = _erlang.Inbox()
         self._futures: dict[int, tuple[str, asyncio.Future[Any]]] = {}
         self._watching = False
+        self._mail = -1
 
     def start(self, name: str, args: tuple[object, ...]) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
@@ -31,6 +32,11 @@ class _Calls:
         if not self._watching:
             loop.add_reader(self._inbox.fileno(), self._take)
             self._watching = True
+            # What the function asks of Python runs here meanwhile. Loops of ours see to that by themselves.
+            if not hasattr(loop, "serves_requests"):
+                self._mail = _erlang.watch_mail(True)
+                if self._mail >= 0:
+                    loop.add_reader(self._mail, _erlang.serve_mail)
         return future
 
     def _take(self) -> None:
@@ -56,6 +62,10 @@ class _Calls:
         if self._watching and not self._futures and loop is not None and not loop.is_closed():
             loop.remove_reader(self._inbox.fileno())
             self._watching = False
+            if self._mail >= 0:
+                loop.remove_reader(self._mail)
+                _erlang.watch_mail(False)
+                self._mail = -1
 
 
 _calls: WeakKeyDictionary[asyncio.AbstractEventLoop, _Calls] = WeakKeyDictionary()

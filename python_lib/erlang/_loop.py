@@ -29,6 +29,8 @@ class ErlangEventLoop(asyncio.SelectorEventLoop):
     in any other thread. Close it when it is done, as every loop.
     """
 
+    serves_requests = True  # while it sleeps, what coroutines of a request wait for may use the context (erlang._calls)
+
     def __init__(self) -> None:
         selector = _erlang_loop.Selector() if _erlang_loop is not None else None
         super().__init__(selector)

@@ -25,6 +25,7 @@ class _Requests(threading.local):
 
     def __init__(self) -> None:
         self.loop: ErlangEventLoop | None = None
+        self.ending = False  # the loop is to be closed, and the next task gets another
         self.tasks: dict[_erlang.Ticket, asyncio.Task[None]] = {}
         self.credits: dict[_erlang.Ticket, asyncio.Future[None]] = {}
 
@@ -40,7 +41,13 @@ def _loop() -> ErlangEventLoop:
 
 def run() -> None:
     """Runs the loop of the context until :func:`stop`, or until an interrupt hits the loop itself."""
-    _loop().run_forever()
+    loop = _loop()
+    try:
+        loop.run_forever()
+    finally:
+        if _here.ending:
+            _here.loop, _here.ending = None, False
+            loop.close()
 
 
 def stop() -> None:
@@ -135,6 +142,37 @@ async def _value(awaitable: Awaitable[Any]) -> Any:
         if inspect.isawaitable(value):
             value = await value
     return value
+
+
+async def end_all() -> None:
+    """Cancels every other task of the loop and closes what it serves. The context goes on with a fresh loop."""
+    loop = asyncio.get_running_loop()
+    this = asyncio.current_task()
+    for ticket, task in _here.tasks.items():
+        if task is not this:
+            ticket.cancel()
+    others = asyncio.all_tasks(loop) - {this}
+    for other in others:
+        other.cancel()
+    if others:
+        await asyncio.wait(others)
+    _close_io(loop)
+    await asyncio.sleep(0)  # transports tell their protocols in the next round
+    await loop.shutdown_asyncgens()
+    if loop is _here.loop:
+        _here.ending = True
+        loop.stop()
+
+
+def _close_io(loop: Any) -> None:
+    """Closes listening sockets, which asyncio keeps nowhere but in the callbacks that accept, and connections."""
+    for key in list((loop._selector.get_map() or {}).values()):
+        reader, _writer = key.data
+        for argument in (reader and reader._args) or ():
+            if isinstance(argument, asyncio.AbstractServer):
+                argument.close()
+    for transport in list(loop._transports.values()):
+        transport.abort()
 
 
 async def _task(ticket: _erlang.Ticket, awaitable: Awaitable[Any]) -> None:

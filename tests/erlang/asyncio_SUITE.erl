@@ -15,8 +15,8 @@ in_both_modes() ->
     [name_of_the_loop, several_at_once, mode, tcp, udp, unix_sockets, tls, subprocesses, killed_subprocess, executors,
      timers, call_soon_threadsafe, no_wake_up_is_lost, signals_are_refused, idle_costs_no_cpu, timeout_ends_the_wait,
      interrupt_ends_the_wait, closed_loops_leave_no_descriptors, run_inside_a_loop, errors_come_out, spawned_tasks,
-     spawn_task_needs_a_loop, sleep_without_a_loop, policy, loop_by_hand, in_a_namespace, selector_is_like_epoll,
-     selector_wakes, selector_has_one_sleeper, selector_closed_while_sleeping].
+     spawn_task_needs_a_loop, sleep_without_a_loop, policy, loop_by_hand, in_a_namespace, erlang_functions,
+     selector_is_like_epoll, selector_wakes, selector_has_one_sleeper, selector_closed_while_sleeping].
 
 once() -> [asyncio_is_imported_lazily, policy_ends_with_its_context].
 
@@ -24,6 +24,12 @@ init_per_suite(Config) -> ok = py_test:start([{max_concurrent, 100}]), Config.
 end_per_suite(_Config) -> py_test:stop(), py_test:remove_temp_files().
 
 init_per_group(Mode, Config) ->
+    case Mode =:= worker orelse py:subinterp_supported() of
+        true -> start_group(Mode, Config);
+        false -> {skip, "this Python has no subinterpreters with a GIL of their own"}
+    end.
+
+start_group(Mode, Config) ->
     Pool = py_test:start_pool(3, #{mode => Mode, hard_timeout_grace => 20000}),
     [{mode, Mode}, {pool, Pool} | Config].
 
@@ -172,6 +178,13 @@ in_a_namespace(Config) ->
         ?assertEqual({ok, 3}, py:eval(Ctx, <<"erlang.run(add(1, 2))">>))
     end).
 
+%% Proves that coroutines on the loop await Erlang functions, many at once.
+erlang_functions(Config) ->
+    Name = py_test:unique(twice),
+    ok = py:register_function(Name, fun([N]) -> 2 * N end),
+    ?assertEqual({ok, [2 * N || N <- lists:seq(0, 199)]}, call(Config, ask_erlang, [Name, 200])),
+    ok = py:unregister_function(Name).
+
 %% Proves that the selector answers as selectors.EpollSelector does: files, closed and reused descriptors, hang-ups.
 selector_is_like_epoll(Config) ->
     {ok, [Cases, Differences]} = py:call(ctx(Config), selector_cases, compare, []),
@@ -198,10 +211,16 @@ asyncio_is_imported_lazily(_) ->
             Looked = <<"erlang and 'asyncio' in __import__('sys').modules">>,
             ?assertEqual({ok, false}, py:eval(hd(py_test:contexts(Pool)), Looked))
         end)
-    end, [worker, owngil]).
+    end, [worker | [owngil || py:subinterp_supported()]]).
 
 %% Proves that a context that takes over the interpreter of a stopped one does not inherit what that one installed.
 policy_ends_with_its_context(_) ->
+    case py:subinterp_supported() of
+        true -> policy_ends();
+        false -> {skip, "this Python has no subinterpreters with a GIL of their own"}
+    end.
+
+policy_ends() ->
     Opts = #{mode => owngil},
     %% The process of these contexts ends with the last of them.
     py_test:with_context(Opts, fun(_Keeps) ->

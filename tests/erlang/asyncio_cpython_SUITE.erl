@@ -27,7 +27,11 @@ end_per_suite(_Config) -> py_test:stop().
 worker(_) -> all_modules(worker).
 
 %% Proves the same of an owngil context.
-owngil(_) -> all_modules(owngil).
+owngil(_) ->
+    case py:subinterp_supported() of
+        true -> all_modules(owngil);
+        false -> {skip, "this Python has no subinterpreters with a GIL of their own"}
+    end.
 
 all_modules(Mode) ->
     {ok, Modules} = py:call(cpython_tests, modules, []),

@@ -13,7 +13,7 @@
 %% Processes.
 -export([in_process/1, in_process/2, async/1, join/1, join/2, eventually/1, eventually/2, nothing_left/0]).
 %% Functions for Python.
--export([unregister_all/0]).
+-export([unregister_all/0, nested_work/2]).
 %% OS processes.
 -export([os_pid/1, alive/1, rss/1, signal/2, owner_of/1, port_of/1, temp_file/1, wait_file/1,
          remove_temp_files/0]).
@@ -174,6 +174,30 @@ nothing_left() ->
 -spec unregister_all() -> ok.
 unregister_all() ->
     lists:foreach(fun py:unregister_function/1, py_functions:names()).
+
+%% For so many milliseconds, callers begin chains of calls to and fro; each answer is checked.
+-spec nested_work(pos_integer(), pos_integer()) -> ok.
+nested_work(Ms, Callers) ->
+    Until = erlang:monotonic_time(millisecond) + Ms,
+    ok = py:register_function(nested_work, fun([_, 0]) -> [];
+                                              ([Token, N]) ->
+        {ok, V} = py:call(calling, call, [nested_work, Token, N - 1]),
+        [Token | V]
+    end),
+    Jobs = [async(fun() -> nested_work_until(Until, Caller, 0) end) || Caller <- lists:seq(1, Callers)],
+    lists:foreach(fun(Job) -> true = join(Job) > 0 end, Jobs).
+
+nested_work_until(Until, Caller, N) ->
+    case erlang:monotonic_time(millisecond) < Until of
+        true ->
+            Depth = N rem 7,
+            Token = {Caller, N},
+            Expected = {ok, lists:duplicate(Depth, Token)},
+            {Expected, Expected} = {Expected, py:call(calling, call, [nested_work, Token, Depth])},
+            nested_work_until(Until, Caller, N + 1);
+        false ->
+            N
+    end.
 
 %% OS processes.
 

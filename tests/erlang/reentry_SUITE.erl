@@ -12,7 +12,8 @@ groups() ->
     [{worker, [], in_each_mode()},
      {owngil, [], in_each_mode()},
      {anywhere, [],
-      [through_the_default_pool, through_other_contexts, through_other_pools, isolation_by_context, registered_pool_wins,
+      [through_the_default_pool, through_other_contexts, through_other_pools, isolation_by_context,
+          registered_pool_wins,
        namespace_at_every_level_everywhere, bound_processes, created_namespace]}].
 
 in_each_mode() ->
@@ -100,7 +101,8 @@ callbacks_in_finally(Config) ->
 except_base_exception(Config) ->
     Ctx = ctx(Config),
     ok = py:register_function(again, fun([0]) -> 0;
-                                        ([N]) -> {ok, V} = py:call(Ctx, calling, under_except_base, [again, N - 1]), V end),
+                                        ([N]) -> {ok, V} = py:call(Ctx, calling, under_except_base, [again, N - 1]),
+                                            V end),
     ?assertEqual({ok, [<<"returned">>, [<<"returned">>, [<<"returned">>, 0]]]},
                  py:call(Ctx, calling, under_except_base, [again, 2])),
     ok = py:register_function(fails, fun([]) -> exit(gone) end),
@@ -145,13 +147,15 @@ levels_share_a_namespace(Config) ->
 definitions_of_a_nested_exec_stay(Config) ->
     Ctx = ctx(Config),
     ok = py:register_function(define, fun([Name]) -> py:exec(Ctx, [Name, <<" = '">>, Name, <<"'\n">>]), none end),
-    ok = py:exec(Ctx, <<"erlang.define('abc')\nseen = abc\nfor name in ('a', 'b'):\n    erlang.define(name)\nseen += a + b\n">>),
+    ok = py:exec(Ctx, <<"erlang.define('abc')\nseen = abc\n"
+                        "for name in ('a', 'b'):\n    erlang.define(name)\nseen += a + b\n">>),
     ?assertEqual({ok, <<"abcab">>}, py:eval(Ctx, <<"seen">>)).
 
 %% Proves that an exception at the bottom is seen by every level as what it is, and ends at the level that catches it.
 exceptions_through_levels(Config) ->
     Ctx = ctx(Config),
-    ok = py:exec(Ctx, <<"def down(n):\n    if n == 0:\n        raise KeyError('the bottom')\n    return erlang.next(n - 1)\n"
+    ok = py:exec(Ctx, <<"def down(n):\n    if n == 0:\n        raise KeyError('the bottom')\n"
+                        "    return erlang.next(n - 1)\n"
                         "def catching(n):\n    try:\n        return down(n)\n    except erlang.ErlangError as error:\n"
                         "        return (error.error_class, error.reason)\n">>),
     ok = py:register_function(next, fun([N]) ->
@@ -194,14 +198,16 @@ all_operations_at_every_level(Config) ->
 large_values_through_levels(Config) ->
     Ctx = ctx(Config),
     ok = py:register_function(next, fun([0, Value]) -> Value;
-                                       ([N, Value]) -> {ok, V} = py:call(Ctx, calling, call, [next, N - 1, Value]), V end),
+                                       ([N, Value]) -> {ok, V} = py:call(Ctx, calling, call, [next, N - 1, Value]),
+                                           V end),
     Large = rand:bytes(3 bsl 20),
     ?assert({ok, Large} =:= py:call(Ctx, calling, call, [next, 4, Large])).
 
 %% Proves that Python's limit of recursion counts per level: deep Python in many levels is no recursion.
 recursion_of_python_and_of_callbacks(Config) ->
     Ctx = ctx(Config),
-    ok = py:exec(Ctx, <<"def deep(k, n):\n    if k: return deep(k - 1, n)\n    return erlang.next(n - 1) + 1 if n else 0\n">>),
+    ok = py:exec(Ctx, <<"def deep(k, n):\n    if k: return deep(k - 1, n)\n"
+                        "    return erlang.next(n - 1) + 1 if n else 0\n">>),
     ok = py:register_function(next, fun([N]) -> {ok, V} = py:call(Ctx, '__main__', deep, [200, N]), V end),
     ?assertEqual({ok, 100}, py:call(Ctx, '__main__', deep, [200, 100])).
 
@@ -219,7 +225,8 @@ main_is_the_namespace(Config) ->
 %% Proves that locals of eval are the level's own.
 local_variables_survive(Config) ->
     Ctx = ctx(Config),
-    ok = py:register_function(next, fun([N]) -> {ok, V} = py:eval(Ctx, <<"(erlang.next(x - 1) if x else 0) + x">>, #{x => N}), V end),
+    ok = py:register_function(next, fun([N]) -> {ok, V} = py:eval(Ctx, <<"(erlang.next(x - 1) if x else 0) + x">>,
+        #{x => N}), V end),
     ?assertEqual({ok, 2 * 55}, py:eval(Ctx, <<"erlang.next(x) + sum(range(x + 1))">>, #{x => 10})).
 
 %% Anywhere.
@@ -248,7 +255,8 @@ through_other_pools(_) ->
         py_test:with_pool(2, #{mode => lists:last(modes())}, fun(B) ->
             Next = fun(N) -> element(N rem 4 + 1, {default, A, io, B}) end,
             ok = py:register_function(next, fun([0]) -> 0;
-                                               ([N]) -> {ok, V} = py:call(Next(N), calling, call, [next, N - 1]), V + 1 end),
+                                               ([N]) -> {ok, V} = py:call(Next(N), calling, call, [next, N - 1]),
+                                                   V + 1 end),
             ?assertEqual({ok, 60}, py:call(A, calling, call, [next, 60])),
             ?assertEqual({ok, 61}, py:call(default, calling, call, [next, 61]))
         end)
@@ -286,7 +294,8 @@ registered_pool_wins(_) ->
     end),
     ok = py:unregister_pool(statistics).
 
-%% Proves that in every context that a chain visits it finds the starter's namespace there, and leaves nothing elsewhere.
+%% Proves that in every context that a chain visits it finds the starter's namespace there, and leaves nothing
+%% elsewhere.
 namespace_at_every_level_everywhere(_) ->
     Contexts = [Ctx || Mode <- modes(), {ok, Ctx} <- [py_context:new(#{mode => Mode})]] ++ py_test:contexts(io),
     Count = length(Contexts),

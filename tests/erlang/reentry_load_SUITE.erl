@@ -39,7 +39,8 @@ one_slot(_) ->
 one_slot_for_many_callers(_) ->
     ok = py_semaphore:set_max_concurrent(1),
     register_levels(default),
-    all_ok([{{ok, 20}, fun() -> py:call(default, calling, call, [next, 20]) end} || _ <- lists:seq(1, 10), _ <- [1, 2, 3]]).
+    all_ok([{{ok, 20}, fun() -> py:call(default, calling, call, [next, 20]) end} || _ <- lists:seq(1, 10), _ <- [1, 2,
+        3]]).
 
 %% Proves the same of chains that go through other contexts and pools.
 one_slot_across_contexts(_) ->
@@ -113,9 +114,11 @@ crossing_among_many(_) ->
         V + 1
     end),
     all_ok([{lists:duplicate(50, {ok, 8}),
-             fun() -> [py:call(any(Contexts), calling, call, [hop, 8], #{timeout => 60000}) || _ <- lists:seq(1, 50)] end}
+             fun() -> [py:call(any(Contexts), calling, call, [hop, 8], #{timeout => 60000}) || _ <- lists:seq(1,
+                 50)] end}
             || _ <- lists:seq(1, 20)] ++
-           [{lists:duplicate(200, {ok, 1}), fun() -> [py:call(any(Contexts), probe, echo, [1]) || _ <- lists:seq(1, 200)] end}
+           [{lists:duplicate(200, {ok, 1}), fun() -> [py:call(any(Contexts), probe, echo, [1]) || _ <- lists:seq(1,
+               200)] end}
             || _ <- lists:seq(1, 5)]).
 
 %% Proves that chains that cross may be made by threads that their contexts wait for.
@@ -236,7 +239,8 @@ server_that_outlives_the_callback(_) ->
     py_test:with_context(#{}, fun(Ctx) ->
         Self = self(),
         ok = py:register_function(leave, fun([N]) ->
-            _ = spawn(fun() -> Self ! {N, [py:call(Ctx, probe, echo, [I], #{timeout => 20000}) || I <- lists:seq(1, 20)]} end),
+            _ = spawn(fun() -> Self ! {N, [py:call(Ctx, probe, echo, [I], #{timeout => 20000}) || I <- lists:seq(1,
+                20)]} end),
             none
         end),
         _ = [begin
@@ -272,33 +276,7 @@ parallel_in_callbacks(_) ->
 %% Load.
 
 %% Proves that fifty callers with nested callbacks for seconds get the right answers, each its own.
-fifty_callers(_) ->
-    Until = erlang:monotonic_time(millisecond) + 5000,
-    ok = nested_work(Until, 50).
-
-%% The same for as long as is asked for (tests/fault).
-nested_work(Until, Callers) ->
-    ok = py:register_function(next, fun([_, 0]) -> [];
-                                       ([Token, N]) ->
-        {ok, V} = py:call(calling, call, [next, Token, N - 1]),
-        [Token | V]
-    end),
-    Jobs = [py_test:async(fun() -> work_until(Until, C, 0) end) || C <- lists:seq(1, Callers)],
-    Done = [py_test:join(Job) || Job <- Jobs],
-    ct:pal("chains per caller: ~p to ~p", [lists:min(Done), lists:max(Done)]),
-    ?assert(lists:min(Done) > 0),
-    ok.
-
-work_until(Until, Caller, N) ->
-    case erlang:monotonic_time(millisecond) < Until of
-        true ->
-            Depth = N rem 7,
-            Token = {Caller, N},
-            ?assertEqual({ok, lists:duplicate(Depth, Token)}, py:call(calling, call, [next, Token, Depth])),
-            work_until(Until, Caller, N + 1);
-        false ->
-            N
-    end.
+fifty_callers(_) -> ok = py_test:nested_work(5000, 50).
 
 %% Proves the same of trees of calls through random contexts, processes and pools.
 random_trees(_) ->

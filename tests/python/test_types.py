@@ -30,7 +30,6 @@ class AtomTest(unittest.TestCase):
         self.assertEqual(hash(Atom("ok")), hash("ok"))
         self.assertEqual(repr(Atom("it's")), """Atom("it's")""")
         self.assertEqual(f"{Atom('ok')}", "ok")
-        self.assertEqual(repr(erlang.atom("ok")), "Atom('ok')")
 
     def test_the_limit_is_255_characters_not_bytes(self) -> None:
         self.assertEqual(len(Atom("€" * 255)), 255)

@@ -26,8 +26,11 @@
     {"limit", fun bench_calls:limit/1},
     {"speedup", fun bench_speedup:speedup/1},
     {"values", fun bench_values:values/1},
+    {"callbacks", fun bench_callbacks:callbacks/1},
     {"state", fun bench_state:state/1},
     {"asyncio", fun bench_asyncio:asyncio/1},
+    {"coroutines", fun bench_coroutines:coroutines/1},
+    {"streams", fun bench_streams:streams/1},
     {"contexts", fun bench_contexts:contexts/1},
     {"restart", fun bench_process:restart/1},
     {"idle", fun bench_process:idle/1}

@@ -25,6 +25,7 @@ asyncio(#{rounds := Rounds, ms := Ms, here := Here, pypi := Pypi}) ->
         {"callbacks posted by a thread", posts, [1, 20000]},
         {"callbacks posted by 50 threads", posts, [50, 400]},
         {"timers of 1 ms, 1000 at a time", timers, [1000, Seconds]},
+        {"sleeps of 10 ms, 10,000 at once", sleeps, [10000, 0.01]},
         {"echo, protocol, 1 connection", echo, [protocol, 1, Seconds]},
         {"echo, protocol, 50 connections", echo, [protocol, 50, Seconds]},
         {"echo, streams, 1 connection", echo, [stream, 1, Seconds]},

@@ -174,6 +174,17 @@ def timers(kind: str, count: int, seconds: float) -> float:
     return _run(kind, main())
 
 
+def sleeps(kind: str, count: int, delay: float) -> float:
+    """Sleeps per second when so many begin at once."""
+
+    async def main() -> float:
+        start = time.perf_counter()
+        await asyncio.gather(*[asyncio.sleep(delay) for _ in range(count)])
+        return count / (time.perf_counter() - start)
+
+    return _run(kind, main())
+
+
 class _Echo(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport

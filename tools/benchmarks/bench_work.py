@@ -54,6 +54,56 @@ def count(key: str, threads: int, duration: float) -> int:
     return sum(counts)
 
 
+def called(name: str, duration: float) -> float:
+    """Mean microseconds of a call of the Erlang function `name`, one after the other for `duration` seconds."""
+    import erlang  # only in the port program
+
+    start = time.monotonic()
+    calls = 0
+    while time.monotonic() < start + duration:
+        for _ in range(100):
+            erlang.call(name, 1)
+        calls += 100
+    return (time.monotonic() - start) * 1e6 / calls
+
+
+def down(depth: int) -> int:
+    """So many levels of Python and Erlang on top of each other."""
+    import erlang
+
+    return 0 if depth == 0 else 1 + erlang.call("bench_deeper", depth - 1)
+
+
+def gathered(name: str, in_flight: int, duration: float) -> float:
+    """Microseconds per call of the Erlang function `name` by coroutines, so many of which wait at any time."""
+    import asyncio
+
+    import erlang
+
+    async def run() -> float:
+        start = time.monotonic()
+
+        async def repeat() -> int:
+            calls = 0
+            while time.monotonic() < start + duration:
+                await erlang.async_call(name, 1)
+                calls += 1
+            return calls
+
+        calls = sum(await asyncio.gather(*(repeat() for _ in range(in_flight))))
+        return (time.monotonic() - start) * 1e6 / max(1, calls)
+
+    return asyncio.run(run())
+
+
+def send(pid: object, message: object, times: int) -> None:
+    """Sends a message to an Erlang process, so many times."""
+    import erlang
+
+    for _ in range(times):
+        erlang.send(pid, message)
+
+
 if __name__ == "__main__":
     # Starts on a line of input, so that two processes start together, and prints the seconds taken.
     for line in sys.stdin:

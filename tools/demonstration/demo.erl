@@ -12,6 +12,7 @@
 -define(CHAPTERS, [
     {"Real work: what is in Python's own standard library?", fun demo_library:run/1},
     {"Calls: arguments, values, errors", fun demo_calls:values/1},
+    {"Python calls Erlang, which calls Python", fun demo_callbacks:run/1},
     {"Pools: slow calls do not hold up quick ones", fun demo_calls:pools/1},
     {"Too many calls at once", fun demo_calls:overload/1},
     {"Python crashes, Erlang does not", fun demo_crash:run/1}

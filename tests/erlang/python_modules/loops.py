@@ -379,3 +379,10 @@ def by_hand():
 def interpreter():
     """A number that interpreters that live at the same time do not share."""
     return id(sys.modules)
+
+
+def ask_erlang(name, count):
+    async def main():
+        return await asyncio.gather(*[erlang.async_call(name, number) for number in range(count)])
+
+    return erlang.run(main())

@@ -112,6 +112,17 @@ def flood(to, size, number):
     return "flooded"
 
 
+def flood_until(to, size, path):
+    """Sends until the file is there; how many."""
+    message = b"\xff" * size
+    sent = 0
+    while not os.path.exists(path):
+        for _ in range(100):
+            erlang.send(to, message)
+        sent += 100
+    return sent
+
+
 def flood_for_ever(to, size):
     while True:
         flood(to, size, 1)
