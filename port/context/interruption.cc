@@ -50,12 +50,12 @@ Context::Ended Context::end() {
   const std::scoped_lock lock(current_mu_);
   const Level& level = *levels_[--depth_];
   set_current_scope(depth_ == 0 ? nullptr : &levels_[depth_ - 1]->scope);
-  if (!level.delivered) return {Interruption::kNone, false};
+  if (!level.delivered) return {Interruption::kNone, false, level.interruption};
   // An exception that was set but not raised yet, since no Python code ran after a long C call, must not hit the next
   // request.
   const bool pending = PyThreadState_Get()->async_exc != nullptr;
   if (pending) PyThreadState_SetAsyncExc(thread_ident_, nullptr);
-  return {level.interruption, pending};
+  return {level.interruption, pending, level.interruption};
 }
 
 bool Context::interrupt() {
