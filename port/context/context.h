@@ -199,8 +199,9 @@ class Context final : public Sleeper,
   /// interrupted, and only there is it seen that it does not end. `alias` may be empty.
   Level& begin(Bytes alias, std::int64_t deadline_ns, const Message* request = nullptr, bool apart = false);
   struct Ended {
-    Interruption why;  ///< kNone unless an exception was set in the thread
-    bool pending;      ///< Python ended before it could be raised
+    Interruption why;    ///< kNone unless an exception was set in the thread
+    bool pending;        ///< Python ended before it could be raised
+    Interruption asked;  ///< also when it came too late to be set
   };
   Ended end();
   void send_reply(TermWriter& out, std::size_t payload_start, Bytes alias);

@@ -77,12 +77,12 @@ Context::Ended Context::end() {
     const std::int64_t now = now_ns();
     for (std::size_t i = running_from(); i < depth_; ++i) levels_[i]->resumed_ns = now;
   }
-  if (!level.delivered) return {Interruption::kNone, false};
+  if (!level.delivered) return {Interruption::kNone, false, level.interruption};
   // An exception that was set but not raised yet, since no Python code ran after a long C call, must not hit the next
   // request.
   const bool pending = PyThreadState_Get()->async_exc != nullptr;
   if (pending) PyThreadState_SetAsyncExc(thread_ident_, nullptr);
-  return {level.interruption, pending};
+  return {level.interruption, pending, level.interruption};
 }
 
 bool Context::interrupt() {

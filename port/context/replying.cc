@@ -83,9 +83,9 @@ Context::Written Context::write_value(const Request& request, Calling& calling, 
 
 bool Context::write_result(const Request& request, TermWriter& out, std::size_t payload_start) {
   const Written written = write_value(request, *calling_, out);
-  const auto [why, pending] = end();
+  const auto [why, pending, asked] = end();
   if (written.deferred) {
-    if (why != Interruption::kNone) cancel_ticket(request);
+    if (asked != Interruption::kNone) cancel_ticket(request);
     return false;
   }
   // An interrupted request that failed did so because of it, whatever exception it has made of it.

@@ -51,7 +51,14 @@ Context::Deferral Context::defer(const Request& request, PyObject* value) {
           : PyRef();
   if (!started) {
     remove_ticket(*ticket);
-    if (!ticket->answered) return Deferral::kFailed;
+    if (!ticket->answered) {
+      // An interrupt may hit it when its task has begun: that ends, and has nothing to say any more.
+      ticket->answered = true;
+      auto exception = PyRef::steal(PyErr_GetRaisedException());
+      if (tasks && !PyRef::steal(PyObject_CallMethod(tasks.get(), "abandon", "O", object.get()))) PyErr_Clear();
+      PyErr_SetRaisedException(exception.release());
+      return Deferral::kFailed;
+    }
     PyErr_Clear();  // what ended the loop of its own has ended the request before
     return Deferral::kStarted;
   }
@@ -235,8 +242,8 @@ std::optional<Context::Pumped> Context::pump(Ticket& ticket, PyObject* iterator)
     }
   }
   ticket.scope.chain = level.scope.chain;
-  const auto [why, pending] = end();
-  if (why == Interruption::kNone) return pumped;
+  const Interruption why = end().asked;
+  if (why == Interruption::kNone || pumped == Pumped::kEnded) return pumped;
   ticket.why = why;
   if (pumped) PyErr_SetNone(PyExc_KeyboardInterrupt);
   return std::nullopt;

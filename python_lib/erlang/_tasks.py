@@ -82,6 +82,7 @@ def _start_on(
     # A coroutine that never waits is answered before this returns.
     task = asyncio.Task(answer, loop=loop, context=context, eager_start=loop.is_running())
     if task.done():
+        _here.tasks.pop(ticket, None)
         return task
     _here.tasks[ticket] = task
     timer = None if timeout is None else loop.call_later(max(timeout, 0), _expire, ticket, task)
@@ -175,8 +176,23 @@ def _close_io(loop: Any) -> None:
         transport.abort()
 
 
+def abandon(ticket: _erlang.Ticket) -> None:
+    """The request has been answered although its task may have begun."""
+    task = _here.tasks.pop(ticket, None)
+    if task is not None:
+        task.cancel()
+
+
+def _begun(ticket: _erlang.Ticket) -> None:
+    # By the task itself: an interrupt may hit whoever starts it before he has got hold of it.
+    task = asyncio.current_task()
+    if task is not None:
+        _here.tasks[ticket] = task
+
+
 async def _task(ticket: _erlang.Ticket, awaitable: Awaitable[Any]) -> None:
     try:
+        _begun(ticket)
         value = await _value(awaitable)
     except BaseException as error:  # an interrupt is for this request, not for the loop
         ticket.fail(error)
@@ -186,6 +202,7 @@ async def _task(ticket: _erlang.Ticket, awaitable: Awaitable[Any]) -> None:
 
 async def _stream(ticket: _erlang.Ticket, items: Any) -> None:
     try:
+        _begun(ticket)
         if hasattr(items, "__aiter__"):
             async for item in items:
                 if not ticket.item(item):

@@ -251,11 +251,12 @@ fold_of_an_endless_one(_) ->
 
 %% Proves that cancel ends a generator that waits in asyncio, and that its owner is told.
 cancel_while_waiting(_) ->
-    cancelled(waits_for_ever),
+    %% Many, since the cancel may come while the generator has just begun, or is about to wait.
+    _ = [cancelled(waits_for_ever) || _ <- lists:seq(1, 100)],
     {ok, Ref} = py:stream_start(streams, async_endless, [async_cancelled]),
     {ok, 0} = py:stream_next(Ref, infinity),
     ok = py:cancel(Ref),
-    ?assertMatch({[1 | _], {error, cancelled}}, received(Ref)),
+    ?assertMatch({_, {error, cancelled}}, received(Ref)),
     ok = eventually_state(async_cancelled, <<"closed">>).
 
 %% Proves that cancel ends a synchronous generator that sleeps between its items.

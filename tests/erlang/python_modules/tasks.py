@@ -96,12 +96,12 @@ async def spin():
 
 
 async def stubborn(key):
-    """Does not end when it is cancelled."""
+    """Does not end when it is cancelled, nor when it is interrupted."""
     erlang.state_set(key, "waiting")
     while True:
         try:
             await asyncio.sleep(1000)
-        except asyncio.CancelledError:
+        except BaseException:
             erlang.state_set(key, "not yet")
 
 
