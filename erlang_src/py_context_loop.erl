@@ -15,7 +15,7 @@
     stopper = none :: none | reference(),
     waiting = [] :: [gen_server:from()]
 }).
--opaque loop() :: none | #loop{}.
+-type loop() :: none | #loop{}.
 
 %% The owner has died: how long its tasks may take to end before they are interrupted.
 -define(GRACE_MS, 5000).

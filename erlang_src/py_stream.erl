@@ -26,20 +26,18 @@
 -spec collect(py_call:request()) -> {ok, [term()]} | {error, term()}.
 collect(Request) ->
     case open(Request) of
-        {ok, Reader} ->
-            ok = credit(Reader, ?ALL_ITEMS, ?COLLECT_BYTES - ?FIRST_CREDIT_BYTES),
-            collect(Reader, []);
-        {error, _} = Error ->
-            Error
+        {ok, Reader} -> collect(Reader, [], ?ALL_ITEMS, ?COLLECT_BYTES - ?FIRST_CREDIT_BYTES);
+        {error, _} = Error -> Error
     end.
 
-collect(Reader, Batches) ->
+%% The first batch comes as soon as there is an item, and with it more credit. Earlier that could overtake the request.
+collect(Reader, Batches, MoreItems, MoreBytes) ->
     case next(Reader) of
         {items, Payload} ->
             case py_protocol:items(Payload) of
                 {ok, Items} ->
-                    ok = credit(Reader, 0, py_protocol:items_bytes(Payload)),
-                    collect(Reader, [Items | Batches]);
+                    ok = credit(Reader, MoreItems, MoreBytes + py_protocol:items_bytes(Payload)),
+                    collect(Reader, [Items | Batches], 0, 0);
                 {error, _} = Error ->
                     ok = abandon(Reader),
                     Error
@@ -124,7 +122,10 @@ next(Reader = #reader{alias = Alias, route = Route, deadline = Deadline}) ->
             py_request:lost(Reason, Reader#reader.slot, Route, Reader#reader.caller)
     after left(Deadline) ->
         ok = close(Reader),
-        py_request:expired(Alias, Route)
+        ok = py_request:cancel(Route, Alias),
+        Late = py_request:expired(Alias, Route),
+        ok = flush(Alias),
+        Late
     end.
 
 credit(#reader{route = #route{port = Port, id = Id}, alias = Alias}, Items, Bytes) ->

@@ -172,8 +172,8 @@ patience(State = #state{pipeline = Pipeline, looks = Looks}) ->
         false -> py_pipeline:timeout(Pipeline)
     end.
 
-%% A queue that is shorter than what was sent says that items were read. One that is not may hold messages of others: then
-%% the items in it are counted, but seldom while nothing seems to happen, since that copies the queue.
+%% A queue that is shorter than what was sent says that items were read. One that is not may hold messages of others:
+%% then the items in it are counted, but seldom while nothing seems to happen, since that copies the queue.
 look(State = #state{unread = Unread, counted = Counted, looks = Looks}) ->
     case queue_of(State, message_queue_len) of
         Length when is_integer(Length), Length < Unread ->

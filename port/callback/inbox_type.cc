@@ -115,8 +115,10 @@ std::optional<Asker> asker_of(PyObject* module) {
   const ErlangModule& state = erlang_module_state(module);
   if (state.link != nullptr && state.types != nullptr) {
     RequestScope* scope = current_scope();
-    // On the event loop of a context: whose step it is.
-    if (Ticket* ticket = scope != nullptr && scope->tasks ? current_ticket(module) : nullptr) scope = &ticket->scope;
+    // On the event loop of a context: whose step it is. One that came here from the loop of another context, whose
+    // thread waits for the callbacks of its own requests, is nobody's.
+    Ticket* ticket = scope != nullptr && scope->tasks ? current_ticket(module) : nullptr;
+    if (ticket != nullptr && ticket->scope.waiter == scope->waiter) scope = &ticket->scope;
     return Asker{*state.link, *state.types, state.context, scope};
   }
   PyErr_SetString(PyExc_RuntimeError, "Erlang cannot be called while the package erlang is being loaded");

@@ -24,6 +24,7 @@ bool Context::run(Interpreter& interpreter, Bytes start_alias) {
   {
     const std::scoped_lock lock(current_mu_);
     interpreter_state_ = interpreter.state();
+    thread_state_ = interpreter.thread_state();
     thread_ident_ = interpreter.thread_ident();
     wake_slot_ = &WakeSlot::of_this_thread();
   }
@@ -44,6 +45,7 @@ bool Context::run(Interpreter& interpreter, Bytes start_alias) {
   answer_stopped(mailbox_.remove_if([](const Request&) { return true; }));
   give_up_leadership();
   const bool reusable = clear_up();
+  give_up_leadership();  // Python code that was cleared up may have waited for an answer from Erlang
   set_thread_companion(nullptr);
   if (!stop_alias_.empty()) {
     TermWriter stopped;
@@ -108,11 +110,11 @@ void Context::fail_start(Bytes start_alias, const std::string& reason) {
   answer_stopped(mailbox_.remove_if([](const Request&) { return true; }));
 }
 
-void Context::execute(const Request& request) {
+void Context::execute(const Request& request, bool apart) {
   const Message& message = request.message;
   switch (message.operation) {
     case Operation::kDropEnv:
-      drop_env(message.env);
+      drop_env(message.env, apart);
       return;
     case Operation::kStopContext:
       stop_alias_ = text_of(message.alias);
@@ -128,14 +130,14 @@ void Context::execute(const Request& request) {
       break;
   }
   if (depth_ >= kMaxLevels) return refuse_nesting(request);
-  TermWriter& reply = begin(message.alias, request.deadline_ns, &message).reply;
+  TermWriter& reply = begin(message.alias, request.deadline_ns, &message, apart).reply;
   begin_reply(reply, message.alias, message.slot);
   const std::size_t payload_start = reply.size();
   if (write_result(request, reply, payload_start)) send_reply(reply, payload_start, message.alias);
 }
 
-void Context::drop_env(std::uint64_t env) {
-  static_cast<void>(begin({}, now_ns() + kClearUpNs));
+void Context::drop_env(std::uint64_t env, bool apart) {
+  static_cast<void>(begin({}, now_ns() + kClearUpNs, nullptr, apart));
   envs_->drop(env);
   static_cast<void>(end());
   counters_.envs.store(envs_->size(), std::memory_order_relaxed);

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock.h"
 #include "callback/request_scope.h"
 #include "context/calling.h"
 #include "context/envs.h"
@@ -25,6 +26,10 @@ namespace erlang_python {
 /// Requests on top of one another. Each takes some KiB of the thread's stack (kStackBytes in threads.cc), and Python's
 /// own limit of recursion begins anew in each.
 constexpr std::size_t kMaxLevels = 1000;
+
+/// A task that is late is ended by a timer of the loop. When none of its timers has come so long after, a task holds up
+/// the loop, and is interrupted if it is the one.
+constexpr std::int64_t kLoopMayBeLateNs = 100 * kNsPerMs;
 
 /// Numbers for STATS; read by any thread.
 struct ContextCounters {
@@ -114,11 +119,17 @@ class Context final : public Sleeper,
     // Guarded by current_mu_.
     std::int64_t deadline_ns = 0;
     std::int64_t interrupted_ns = 0;  ///< when the last interrupt was sent
+    std::int64_t held_ns = 0;         ///< since when one waits for the end of an import
     Interruption interruption = Interruption::kNone;
     bool wanted = false;     ///< an exception is to be raised in it
     bool delivered = false;  ///< it was
     bool stuck_reported = false;
-    bool is_loop = false;  ///< the context's event loop
+    bool apart = false;                 ///< nothing below waits for it: it was served while that gave others a turn
+    std::int64_t resumed_ns = 0;        ///< when the last one above that was apart ended
+    std::int64_t patience_ns = 0;       ///< how long after resumed_ns it is not late; of the loop: not 0
+    std::int64_t cancel_ns = 0;         ///< of the loop: by when it should have looked at a CANCEL
+    std::int64_t step_deadline_ns = 0;  ///< of the loop: of the step that waits for those above
+    bool is_loop = false;               ///< the context's event loop
     std::string alias;
 
     // The context's thread only.
@@ -132,7 +143,7 @@ class Context final : public Sleeper,
 
   bool prepare(TermWriter& reply);
   bool clear_up();
-  void drop_env(std::uint64_t env);
+  void drop_env(std::uint64_t env, bool apart);
   void serve();
   void run_waiting();
   /// Reads stdin or sleeps until the mailbox may have something wanted.
@@ -141,7 +152,8 @@ class Context final : public Sleeper,
   void stop_leading();
   void enter_python();
   void leave_python();
-  void execute(const Request& request);
+  /// `apart`: not on behalf of what is below on the stack.
+  void execute(const Request& request, bool apart = false);
   void refuse_nesting(const Request& request);
   void take_result(Request result);
   void run_loop();
@@ -150,6 +162,7 @@ class Context final : public Sleeper,
   bool serve_mail(const Wanted& wanted);
   bool starts_on_loop(const Request& request) const;
   bool interrupted_while_waiting();
+  void begin_step_wait(Level& loop);
   bool raise_if_pending();
   /// False: the reply comes later.
   [[nodiscard]] bool write_result(const Request& request, TermWriter& out, std::size_t payload_start);
@@ -157,6 +170,8 @@ class Context final : public Sleeper,
   enum class Deferral { kNone, kStarted, kFailed };
   /// Makes a task or stream of the value of a request that asks for it; kFailed with a Python error set.
   Deferral defer(const Request& request, PyObject* value);
+  /// In a thread that is not the context's: awaits a coroutine there and then.
+  static PyRef run_as_guest(const Request& request, PyRef value);
   void add_ticket(const std::shared_ptr<Ticket>& ticket);
   void remove_ticket(Ticket& ticket);
   void give_slot_back(Ticket& ticket);
@@ -167,6 +182,7 @@ class Context final : public Sleeper,
   void tell_task(const char* what, const std::shared_ptr<Ticket>& ticket);
   void end_tasks();
   void watch_task_deadlines();
+  void settle_interrupt(const Ticket& ticket);
 
   struct Written {
     bool value;         ///< and not an exception
@@ -181,10 +197,11 @@ class Context final : public Sleeper,
   static std::size_t max_reply_bytes(const PortConfig& config) { return config.max_value_bytes + 4096; }
   /// Everything that may run Python code of the user happens between these two, attached: only there can it be
   /// interrupted, and only there is it seen that it does not end. `alias` may be empty.
-  Level& begin(Bytes alias, std::int64_t deadline_ns, const Message* request = nullptr);
+  Level& begin(Bytes alias, std::int64_t deadline_ns, const Message* request = nullptr, bool apart = false);
   struct Ended {
-    Interruption why;  ///< kNone unless an exception was set in the thread
-    bool pending;      ///< Python ended before it could be raised
+    Interruption why;    ///< kNone unless an exception was set in the thread
+    bool pending;        ///< Python ended before it could be raised
+    Interruption asked;  ///< also when it came too late to be set
   };
   Ended end();
   void send_reply(TermWriter& out, std::size_t payload_start, Bytes alias);
@@ -194,12 +211,23 @@ class Context final : public Sleeper,
   /// With current_mu_ held.
   bool has_another_chain_above(std::size_t index) const;
   void report_stuck(const Level& level);
-  /// Interrupts the level of this index and all above it: they end one after the other. With current_mu_ held.
+  /// Where what runs now begins: the level of this index does not wait for those above it only to give them a turn.
+  /// With current_mu_ held, and a level.
+  std::size_t running_from() const;
+  /// Interrupts the level of this index and those above it that it waits for: they end one after the other. With
+  /// current_mu_ held.
   void interrupt_from(std::size_t index, Interruption why, std::int64_t now_ns);
   /// Starts the thread that raises KeyboardInterrupt in the running request. With current_mu_ held.
   void start_interrupter();
   static void* interrupter_entry(void* argument);
   void deliver_interrupts();
+  /// With current_mu_ held: whether the exception that is wanted is to wait.
+  bool hold_off(Level& level, bool importing) const;
+  /// With a GIL: whose step the loop runs, if any.
+  std::shared_ptr<Ticket> running_ticket() const;
+  /// Why this step is to be interrupted, when the loop is held up; kNone: it is not. With current_mu_ held.
+  Interruption reason_for(const Ticket& ticket) const;
+  bool is_loop(std::size_t index) const { return index == 0 && levels_.front()->patience_ns != 0; }
 
   const ContextId id_;
   const Mode mode_;
@@ -220,8 +248,8 @@ class Context final : public Sleeper,
   Batch batch_;
   SpinPolicy spin_;
   std::map<std::string, std::shared_ptr<Ticket>> tickets_;  ///< by alias
-  std::map<std::string, Credit> early_credit_;
   std::multiset<std::int64_t> task_deadlines_;
+  PyRef erlang_module_;     ///< while the loop runs; with a GIL also of the interrupter
   bool looping_ = false;    ///< there have been tasks: the thread is in its event loop when it has nothing else to do
   bool loop_runs_ = false;  ///< it is, as the lowest level
   bool stopped_ = false;
@@ -232,6 +260,7 @@ class Context final : public Sleeper,
   std::vector<std::unique_ptr<Level>> levels_;  ///< the first depth_ are in use; the thread alone changes both
   std::size_t depth_ = 0;
   PyInterpreterState* interpreter_state_ = nullptr;
+  PyThreadState* thread_state_ = nullptr;
   unsigned long thread_ident_ = 0;
   WakeSlot* wake_slot_ = nullptr;  ///< where the thread sleeps inside code that Python called
 };

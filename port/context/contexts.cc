@@ -83,7 +83,8 @@ void Contexts::deliver(Frame frame, const Message& message, ContextId reader, Ba
     constexpr std::uint64_t kLongestMs = 1'000'000'000'000;  // thirty years: keeps the sum below 2^63
     request.deadline_ns = now_ns() + static_cast<std::int64_t>(std::min(message.timeout_ms, kLongestMs)) * kNsPerMs;
   }
-  if (message.chain != 0 && services_.callbacks.offer(request, context->mode() == Mode::kWorker)) return;
+  const bool stream = (message.flags & kStream) != 0;  // needs the loop of the context
+  if (message.chain != 0 && !stream && services_.callbacks.offer(request, context->mode() == Mode::kWorker)) return;
   const bool asleep = context->accept(std::move(request));
   if (context->context() == reader) {
     batch.own = true;

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "callback/destinations.h"
 #include "context/context.h"
+#include "context/ticket_type.h"
 
 namespace erlang_python {
 namespace {
@@ -14,11 +15,28 @@ namespace {
 // A request that catches KeyboardInterrupt and goes on gets it again.
 constexpr std::int64_t kInterruptAgainNs = 1'000 * kNsPerMs;
 
+// An import that is interrupted may leave importlib's locks locked and packages half imported, for all later requests.
+// So it may end first, unless that takes so long.
+constexpr std::int64_t kImportNs = 2'000 * kNsPerMs;
+
 constexpr std::size_t kInterrupterStackBytes = 512 * 1024;
+
+/// With a GIL: whether the thread is importing a module.
+bool is_importing(PyThreadState* thread) {
+  auto frame = PyRef::steal(reinterpret_cast<PyObject*>(PyThreadState_GetFrame(thread)));
+  while (frame) {
+    auto* const of = reinterpret_cast<PyFrameObject*>(frame.get());
+    const auto code = PyRef::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(of)));
+    PyObject* const file = reinterpret_cast<PyCodeObject*>(code.get())->co_filename;
+    if (PyUnicode_CompareWithASCIIString(file, "<frozen importlib._bootstrap>") == 0) return true;
+    frame = PyRef::steal(reinterpret_cast<PyObject*>(PyFrame_GetBack(of)));
+  }
+  return false;
+}
 
 }  // namespace
 
-Context::Level& Context::begin(Bytes alias, std::int64_t deadline_ns, const Message* request) {
+Context::Level& Context::begin(Bytes alias, std::int64_t deadline_ns, const Message* request, bool apart) {
   if (depth_ == levels_.size()) {
     auto level = std::make_unique<Level>(max_reply_bytes(services_.config));
     const std::scoped_lock lock(current_mu_);
@@ -42,6 +60,11 @@ Context::Level& Context::begin(Bytes alias, std::int64_t deadline_ns, const Mess
   level.wanted = false;
   level.delivered = false;
   level.stuck_reported = false;
+  level.apart = apart;
+  level.resumed_ns = 0;
+  level.patience_ns = 0;
+  level.cancel_ns = 0;
+  level.held_ns = 0;
   level.alias.assign(reinterpret_cast<const char*>(alias.data()), alias.size());
   return level;
 }
@@ -50,20 +73,29 @@ Context::Ended Context::end() {
   const std::scoped_lock lock(current_mu_);
   const Level& level = *levels_[--depth_];
   set_current_scope(depth_ == 0 ? nullptr : &levels_[depth_ - 1]->scope);
-  if (!level.delivered) return {Interruption::kNone, false};
+  if (level.apart && depth_ > 0) {
+    const std::int64_t now = now_ns();
+    for (std::size_t i = running_from(); i < depth_; ++i) levels_[i]->resumed_ns = now;
+  }
+  if (!level.delivered) return {Interruption::kNone, false, level.interruption};
   // An exception that was set but not raised yet, since no Python code ran after a long C call, must not hit the next
   // request.
   const bool pending = PyThreadState_Get()->async_exc != nullptr;
   if (pending) PyThreadState_SetAsyncExc(thread_ident_, nullptr);
-  return {level.interruption, pending};
+  return {level.interruption, pending, level.interruption};
 }
 
 bool Context::interrupt() {
   const std::scoped_lock lock(current_mu_);
+  if (depth_ == 0) return false;
   // What has no alias, the end of a namespace, is nobody's request.
-  for (std::size_t i = 0; i < depth_; ++i) {
+  for (std::size_t i = running_from(); i < depth_; ++i) {
     if (levels_[i]->alias.empty()) continue;
     interrupt_from(i, Interruption::kRequested, now_ns());
+    return true;
+  }
+  if (is_loop(depth_ - 1) && executing()) {
+    interrupt_from(0, Interruption::kRequested, now_ns());
     return true;
   }
   return false;
@@ -91,6 +123,8 @@ bool Context::cancel(Request request) {
       interrupt_from(i, Interruption::kCancelled, now_ns());
       return false;
     }
+    // One of its steps may hold up the loop.
+    if (depth_ > 0 && is_loop(0) && levels_.front()->cancel_ns == 0) levels_.front()->cancel_ns = now_ns();
   }
   return accept(std::move(request));
 }
@@ -106,7 +140,9 @@ bool Context::stop(Request request) {
     const std::int64_t now = now_ns();
     // From here on they are late, whatever their own deadlines: interrupted again and again, and reported as stuck.
     for (std::size_t i = 0; i < depth_; ++i) levels_[i]->deadline_ns = now;
-    if (depth_ > 0) interrupt_from(0, Interruption::kStopped, now);
+    for (std::size_t i = 0; i < depth_; ++i) {
+      if (i == 0 || levels_[i]->apart) interrupt_from(i, Interruption::kStopped, now);
+    }
   }
   return accept(std::move(request));
 }
@@ -126,20 +162,24 @@ void Context::watch(std::int64_t now) {
   // No thread could be had for it a tick ago.
   if (levels_[depth_ - 1]->wanted && interrupters_.load() == 0) start_interrupter();
   const std::int64_t grace_ms = services_.config.hard_timeout_grace_ms;
-  for (std::size_t i = 0; i < depth_; ++i) {
+  if (Level& top = *levels_[depth_ - 1]; is_loop(depth_ - 1) && top.cancel_ns != 0 && executing() &&
+                                         now >= std::max(top.cancel_ns, top.resumed_ns) + top.patience_ns) {
+    top.cancel_ns = now;
+    interrupt_from(0, Interruption::kCancelled, now);
+  }
+  for (std::size_t i = running_from(); i < depth_; ++i) {
     Level& level = *levels_[i];
-    if (level.deadline_ns == 0 || now < level.deadline_ns) continue;
-    // A loop is late because of a task; a request that is served between its rounds has a deadline of its own.
-    if (level.is_loop && i + 1 < depth_) continue;
-    if (level.interruption != Interruption::kStopped && has_another_chain_above(i)) {
-      level.deadline_ns = now;  // its turn, and its grace, come when those have ended
+    std::int64_t& deadline_ns = level.is_loop && depth_ > 1 ? level.step_deadline_ns : level.deadline_ns;
+    if (deadline_ns == 0 || now < deadline_ns || now < level.resumed_ns + level.patience_ns) continue;
+    if (level.interruption != Interruption::kStopped && !level.is_loop && has_another_chain_above(i)) {
+      deadline_ns = now;  // its turn, and its grace, come when those have ended
       continue;
     }
     if (level.interruption == Interruption::kNone || now - level.interrupted_ns >= kInterruptAgainNs) {
       interrupt_from(i, level.interruption == Interruption::kStopped ? Interruption::kStopped : Interruption::kTimeout,
                      now);
     }
-    if (grace_ms > 0 && !level.stuck_reported && now >= level.deadline_ns + grace_ms * kNsPerMs) {
+    if (grace_ms > 0 && !level.stuck_reported && now >= std::max(deadline_ns, level.resumed_ns) + grace_ms * kNsPerMs) {
       level.stuck_reported = true;
       report_stuck(level);
     }
@@ -165,9 +205,16 @@ void Context::report_stuck(const Level& level) {
   services_.writer.send(out.bytes());
 }
 
+std::size_t Context::running_from() const {
+  std::size_t index = depth_ - 1;
+  while (index > 0 && !levels_[index]->apart) --index;
+  return index;
+}
+
 void Context::interrupt_from(std::size_t index, Interruption why, std::int64_t now) {
   for (std::size_t i = index; i < depth_; ++i) {
     Level& level = *levels_[i];
+    if (i > index && level.apart) return;  // its turn comes when that has ended: watch() sees to it
     level.interrupted_ns = now;
     level.interruption = why;
     level.wanted = true;
@@ -194,6 +241,32 @@ void Context::start_interrupter() {
   pthread_attr_destroy(&attributes);
 }
 
+bool Context::hold_off(Level& level, bool importing) const {
+  const std::int64_t now = now_ns();
+  if (!importing) {
+    level.held_ns = 0;
+    return false;
+  }
+  if (level.held_ns == 0) level.held_ns = now;
+  const std::int64_t grace_ns = services_.config.hard_timeout_grace_ms * kNsPerMs;
+  return now - level.held_ns < (grace_ns == 0 ? kImportNs : std::min(kImportNs, grace_ns / 2));
+}
+
+std::shared_ptr<Ticket> Context::running_ticket() const {
+  return erlang_module_ ? ticket_in(erlang_module_.get(), thread_state_->context) : nullptr;
+}
+
+Interruption Context::reason_for(const Ticket& ticket) const {
+  const Interruption wanted = levels_.front()->interruption;
+  // What its request has left behind is nobody's, and may not hold up the others.
+  if (wanted == Interruption::kStopped || wanted == Interruption::kRequested || ticket.answered) return wanted;
+  if (ticket.deadline_ns != 0 && now_ns() >= ticket.deadline_ns) return Interruption::kTimeout;
+  const bool cancelled = ticket.why == Interruption::kCancelled || mailbox_.any([&](const Request& request) {
+    return request.message.operation == Operation::kCancel && text_of(request.message.alias) == ticket.alias;
+  });
+  return cancelled ? Interruption::kCancelled : Interruption::kNone;
+}
+
 void* Context::interrupter_entry(void* argument) {
   const std::unique_ptr<std::shared_ptr<Context>> self(static_cast<std::shared_ptr<Context>*>(argument));
   (*self)->deliver_interrupts();
@@ -214,18 +287,41 @@ void Context::deliver_interrupts() {
     PyThreadState* state = PyThreadState_New(interpreter);
     if (state == nullptr) continue;
     PyEval_RestoreThread(state);
+    bool held = false;
     {
+      const auto ticket = running_ticket();
+      const bool importing = is_importing(thread_state_);
       const std::scoped_lock lock(current_mu_);
       if (depth_ > 0 && levels_[depth_ - 1]->wanted) {
-        levels_[depth_ - 1]->wanted = false;
-        levels_[depth_ - 1]->delivered = true;
-        PyThreadState_SetAsyncExc(thread_ident_, PyExc_KeyboardInterrupt);
-        wake_slot_->wake();
+        Level& level = *levels_[depth_ - 1];
+        held = hold_off(level, importing);
+        level.wanted = held;
+        if (held) {
+          // watch() sends another interrupter.
+        } else if (is_loop(depth_ - 1) && level.interruption != Interruption::kStopped &&
+                   (!ticket || reason_for(*ticket) == Interruption::kNone)) {
+          // Others wait for it, but that is no fault of its own.
+          level.interruption = Interruption::kNone;
+          level.resumed_ns = now_ns();
+        } else {
+          if (ticket && is_loop(depth_ - 1)) {
+            ticket->interrupted = true;
+            if (ticket->why == Interruption::kNone) ticket->why = reason_for(*ticket);
+          }
+          level.delivered = true;
+          PyThreadState_SetAsyncExc(thread_ident_, PyExc_KeyboardInterrupt);
+          wake_slot_->wake();
+        }
       }
     }
-    mailbox_.alarm();
+    if (!held) mailbox_.alarm();
     PyThreadState_Clear(state);
     PyThreadState_DeleteCurrent();
+    if (held) {
+      const std::scoped_lock lock(current_mu_);
+      interrupters_.store(0);
+      break;
+    }
   }
   interrupters_.notify_all();
 }

@@ -16,7 +16,13 @@ constexpr std::int64_t kTurnNs = kNsPerMs;
 void Context::run_loop() {
   services_.census.enter();
   enter_python();
-  begin({}, 0).scope.tasks = true;
+  erlang_module_ = PyRef::steal(PyImport_ImportModule("_erlang"));
+  Level& level = begin({}, 0);
+  level.scope.tasks = true;
+  {
+    const std::scoped_lock lock(current_mu_);
+    level.patience_ns = kLoopMayBeLateNs;
+  }
   loop_runs_ = true;
   watch_task_deadlines();
   auto tasks = PyRef::steal(PyImport_ImportModule("erlang._tasks"));
@@ -26,6 +32,7 @@ void Context::run_loop() {
   PyErr_Clear();
   loop_runs_ = false;
   static_cast<void>(end());
+  erlang_module_ = PyRef();
   leave_python();
   services_.census.leave();
 }
@@ -50,7 +57,7 @@ bool Context::serve_mail(const Wanted& wanted) {
       take_result(std::move(*request));
     } else {
       const FreshStack fresh(!starts_on_loop(*request));
-      execute(*request);
+      execute(*request, !wanted.nested_only);
     }
     if (services_.writer.congested()) {
       interpreter_->detach();
@@ -80,6 +87,8 @@ void Context::sleep(Waiter& waiter, std::int64_t deadline_ns) {
     Py_END_ALLOW_THREADS;
     return;
   }
+  // The interrupt that comes with a STOP_CONTEXT may have hit stop_loop() itself.
+  if (stopped_ && loop_runs_) return stop_loop();
   const Wanted wanted = wanted_by_loop();
   if (serve_mail(wanted)) return;
   const bool idle = loop_runs_ && depth_ == 1;

@@ -90,6 +90,12 @@ void Mailbox::sleep(const Sleep& how, const Wanted& wanted) {
   asleep_for_.reset();
 }
 
+bool Mailbox::any(const std::function<bool(const Request&)>& is_it) const {
+  if (empty()) return false;
+  const std::scoped_lock lock(mu_);
+  return std::any_of(nested_.begin(), nested_.end(), is_it) || std::any_of(ordinary_.begin(), ordinary_.end(), is_it);
+}
+
 void Mailbox::hush() {
   std::uint64_t rings = 0;
   [[maybe_unused]] const ssize_t n = read(bell_.get(), &rings, sizeof rings);

@@ -65,6 +65,8 @@ class Mailbox {
   /// Context thread: sleeps until something wanted is there, a descriptor of `how` is readable, or its time is over.
   void sleep(const Sleep& how, const Wanted& wanted = {});
 
+  /// Any thread.
+  bool any(const std::function<bool(const Request&)>& is_it) const;
   /// Context thread: from now on the bell rings for what is wanted, and for alarms, though the thread is awake:
   /// somebody polls fd() for it. nullopt: no longer.
   void watch(const std::optional<Wanted>& wanted);

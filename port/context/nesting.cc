@@ -11,6 +11,7 @@ std::optional<Answer> Context::await_result(std::uint64_t id, std::uint64_t chai
   Level& level = *levels_[depth_ - 1];
   level.awaited = id;
   level.early_answer.reset();
+  if (is_loop(depth_ - 1)) begin_step_wait(level);
   // So chains only get older from the bottom of the stack to its top: a level waits for those above it as well, and
   // must not wait for a newer chain.
   const Wanted wanted{true, chain};
@@ -52,6 +53,13 @@ std::optional<Answer> Context::await_result(std::uint64_t id, std::uint64_t chai
   return std::nullopt;
 }
 
+/// On the loop: what this step waits for is late when its request is, whatever others wait for.
+void Context::begin_step_wait(Level& loop) {
+  const auto ticket = running_ticket();
+  const std::scoped_lock lock(current_mu_);
+  loop.step_deadline_ns = ticket ? ticket->deadline_ns : 0;
+}
+
 /// Kept for the level that waits for it, which need not be the topmost: requests of an older chain may run above.
 void Context::take_result(Request result) {
   for (std::size_t i = 0; i < depth_; ++i) {
@@ -68,7 +76,8 @@ bool Context::interrupted_while_waiting() {
   {
     const std::scoped_lock lock(current_mu_);
     Level& level = *levels_[depth_ - 1];
-    if (level.wanted) {
+    // Of the loop only the interrupter knows whether this step is meant.
+    if (level.wanted && !is_loop(depth_ - 1)) {
       level.wanted = false;
       level.delivered = true;
       return true;

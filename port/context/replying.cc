@@ -49,7 +49,13 @@ Context::Written Context::write_value(const Request& request, Calling& calling, 
   PyRef value = run_python(request, calling);
   bool encoded = false;
   Deferral deferral = Deferral::kNone;
-  if (value && (request.message.flags & (kTask | kStream)) != 0) deferral = defer(request, value.get());
+  if (value && (request.message.flags & (kTask | kStream)) != 0) {
+    if (&calling == calling_.get()) {
+      deferral = defer(request, value.get());
+    } else {
+      value = run_as_guest(request, std::move(value));
+    }
+  }
   if (deferral != Deferral::kNone) {
     value = PyRef();
     if (deferral == Deferral::kStarted) return {false, true, 0};
@@ -77,9 +83,9 @@ Context::Written Context::write_value(const Request& request, Calling& calling, 
 
 bool Context::write_result(const Request& request, TermWriter& out, std::size_t payload_start) {
   const Written written = write_value(request, *calling_, out);
-  const auto [why, pending] = end();
+  const auto [why, pending, asked] = end();
   if (written.deferred) {
-    if (why != Interruption::kNone) cancel_ticket(request);
+    if (asked != Interruption::kNone) cancel_ticket(request);
     return false;
   }
   // An interrupted request that failed did so because of it, whatever exception it has made of it.

@@ -10,14 +10,8 @@
 namespace erlang_python {
 namespace {
 
-// A task that is late is ended by a timer of the loop. When none of its timers has come so long after, a task holds up
-// the loop, and is interrupted.
-constexpr std::int64_t kLoopMayBeLateNs = 100 * kNsPerMs;
-
 // How long a stream of a synchronous generator keeps the loop before others have their turn.
 constexpr std::int64_t kPumpNs = kNsPerMs;
-
-constexpr std::size_t kMaxEarlyCredit = 1000;
 
 bool is_awaitable(PyObject* value) {
   if (PyCoro_CheckExact(value) != 0) return true;
@@ -57,11 +51,29 @@ Context::Deferral Context::defer(const Request& request, PyObject* value) {
           : PyRef();
   if (!started) {
     remove_ticket(*ticket);
-    return ticket->answered ? Deferral::kStarted : Deferral::kFailed;
+    if (!ticket->answered) {
+      // An interrupt may hit it when its task has begun: that ends, and has nothing to say any more.
+      ticket->answered = true;
+      auto exception = PyRef::steal(PyErr_GetRaisedException());
+      if (tasks && !PyRef::steal(PyObject_CallMethod(tasks.get(), "abandon", "O", object.get()))) PyErr_Clear();
+      PyErr_SetRaisedException(exception.release());
+      return Deferral::kFailed;
+    }
+    PyErr_Clear();  // what ended the loop of its own has ended the request before
+    return Deferral::kStarted;
   }
   looping_ = looping_ || !nested;
   if (!ticket->answered && ticket->slot != 0) give_slot_back(*ticket);
   return Deferral::kStarted;
+}
+
+PyRef Context::run_as_guest(const Request& request, PyRef value) {
+  if (!is_awaitable(value.get())) return value;
+  auto tasks = PyRef::steal(PyImport_ImportModule("erlang._tasks"));
+  const double left = static_cast<double>(request.deadline_ns - now_ns()) / 1e9;
+  auto timeout = request.deadline_ns == 0 ? PyRef::borrow(Py_None) : PyRef::steal(PyFloat_FromDouble(left));
+  if (!tasks || !timeout) return {};
+  return PyRef::steal(PyObject_CallMethod(tasks.get(), "run_as_guest", "OO", value.get(), timeout.get()));
 }
 
 void Context::give_slot_back(Ticket& ticket) {
@@ -76,7 +88,6 @@ void Context::give_slot_back(Ticket& ticket) {
 }
 
 void Context::add_ticket(const std::shared_ptr<Ticket>& ticket) {
-  if (auto early = early_credit_.extract(ticket->alias); !early.empty()) ticket->credit.add(early.mapped());
   tickets_.insert_or_assign(ticket->alias, ticket);
   if (ticket->deadline_ns == 0) return;
   task_deadlines_.insert(ticket->deadline_ns);
@@ -90,6 +101,7 @@ void Context::remove_ticket(Ticket& ticket) {
     }
     watch_task_deadlines();
   }
+  settle_interrupt(ticket);
   ticket.shown_as_main = PyRef();
   const PyRef object = std::move(ticket.object);  // it keeps the ticket alive
   tickets_.erase(ticket.alias);
@@ -101,12 +113,25 @@ void Context::watch_task_deadlines() {
   Level& loop = *levels_.front();
   loop.is_loop = true;
   const std::int64_t before = loop.deadline_ns;
+  if (loop.interruption == Interruption::kStopped) return;  // it is late whatever its tasks are
   loop.deadline_ns = task_deadlines_.empty() ? 0 : *task_deadlines_.begin() + kLoopMayBeLateNs;
   if (loop.deadline_ns == before || loop.interruption != Interruption::kTimeout) return;
   // The task that was late has ended; the loop itself goes on.
   loop.interruption = Interruption::kNone;
   loop.wanted = false;
   loop.stuck_reported = false;
+}
+
+/// A step that was interrupted may have ended before that could be raised: it must not hit the next one.
+void Context::settle_interrupt(const Ticket& ticket) {
+  if (!ticket.interrupted || !loop_runs_ || depth_ != 1) return;
+  const std::scoped_lock lock(current_mu_);
+  Level& loop = *levels_.front();
+  if (loop.interruption == Interruption::kStopped || !loop.delivered) return;
+  loop.interruption = Interruption::kNone;
+  loop.wanted = false;
+  loop.delivered = false;
+  PyThreadState_SetAsyncExc(thread_ident_, nullptr);
 }
 
 void Context::finish_ticket(Ticket& ticket, PyObject* value) {
@@ -136,7 +161,9 @@ void Context::fail_ticket(Ticket& ticket, PyObject* exception) {
   if (ticket.why == Interruption::kNone && PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt) != 0) {
     const std::scoped_lock lock(current_mu_);
     for (std::size_t i = 0; i < depth_; ++i) {
-      if (levels_[i]->interruption != Interruption::kNone) ticket.why = levels_[i]->interruption;
+      // That the loop is held up is no matter of this one: it would have been told.
+      const Interruption why = levels_[i]->interruption;
+      if (why != Interruption::kNone && (!is_loop(i) || why == Interruption::kStopped)) ticket.why = why;
     }
   }
   TermWriter out(max_reply_bytes(services_.config));
@@ -215,8 +242,8 @@ std::optional<Context::Pumped> Context::pump(Ticket& ticket, PyObject* iterator)
     }
   }
   ticket.scope.chain = level.scope.chain;
-  const auto [why, pending] = end();
-  if (why == Interruption::kNone) return pumped;
+  const Interruption why = end().asked;
+  if (why == Interruption::kNone || pumped == Pumped::kEnded) return pumped;
   ticket.why = why;
   if (pumped) PyErr_SetNone(PyExc_KeyboardInterrupt);
   return std::nullopt;
@@ -228,15 +255,8 @@ void Context::take_credit(const Request& request) {
   const auto items = body.read_int64();
   const auto bytes = items ? body.read_int64() : std::nullopt;
   if (!bytes || *items < 0 || *bytes < 0) return;
-  const std::string alias = text_of(request.message.alias);
-  const auto found = tickets_.find(alias);
-  if (found == tickets_.end()) {
-    // It overtook its request, or the stream has ended; the latter are not told apart, so they are forgotten in time.
-    if (early_credit_.size() >= kMaxEarlyCredit) early_credit_.clear();
-    Credit& early = early_credit_[alias];
-    early.add({*items, *bytes});
-    return;
-  }
+  const auto found = tickets_.find(text_of(request.message.alias));
+  if (found == tickets_.end()) return;
   const std::shared_ptr<Ticket> ticket = found->second;
   ticket->credit.add({*items, *bytes});
   if (!ticket->waits_for_credit || !ticket->has_credit()) return;
@@ -245,11 +265,19 @@ void Context::take_credit(const Request& request) {
 }
 
 void Context::cancel_ticket(const Request& request) {
+  if (loop_runs_) {
+    const std::scoped_lock lock(current_mu_);
+    levels_.front()->cancel_ns = 0;
+  }
   const auto found = tickets_.find(text_of(request.message.alias));
   if (found == tickets_.end()) return;
   const std::shared_ptr<Ticket> ticket = found->second;
   if (ticket->why == Interruption::kNone) ticket->why = Interruption::kCancelled;
   tell_task("cancel", ticket);
+  if (!loop_runs_ || levels_.front()->awaited == 0 || running_ticket() != ticket) return;
+  // It waits in its step, where asyncio cannot cancel it.
+  const std::scoped_lock lock(current_mu_);
+  interrupt_from(0, Interruption::kCancelled, now_ns());
 }
 
 void Context::tell_task(const char* what, const std::shared_ptr<Ticket>& ticket) {

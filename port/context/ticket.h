@@ -40,6 +40,7 @@ struct Ticket {
   PyRef object;                            ///< the one Python object for it; until it is answered
   Interruption why = Interruption::kNone;  ///< it was cancelled, or is too late
   bool answered = false;
+  bool interrupted = false;  ///< KeyboardInterrupt was set in one of its steps
 
   // Of a stream.
   Credit credit{1000, 1024 * 1024};

@@ -131,6 +131,15 @@ PyRef make_ticket_object(std::shared_ptr<Ticket> ticket) {
   return object;
 }
 
+std::shared_ptr<Ticket> ticket_in(PyObject* module, PyObject* context) {
+  const ErlangModule& state = erlang_module_state(module);
+  if (context == nullptr || state.scope_variable == nullptr) return nullptr;
+  const auto object = PyRef::steal(PyObject_GetItem(context, state.scope_variable));
+  if (!object) PyErr_Clear();
+  if (!object || reinterpret_cast<PyObject*>(Py_TYPE(object.get())) != state.ticket_type) return nullptr;
+  return reinterpret_cast<TicketObject*>(object.get())->ticket;
+}
+
 Ticket* current_ticket(PyObject* module) {
   const ErlangModule& state = erlang_module_state(module);
   PyObject* found = nullptr;

@@ -12,6 +12,9 @@ bool add_ticket_type(PyObject* module);
 /// A Python object for a ticket; null with a Python error set.
 PyRef make_ticket_object(std::shared_ptr<Ticket> ticket);
 
+/// The ticket of the code that runs in this contextvars.Context (null: in none). With a GIL.
+std::shared_ptr<Ticket> ticket_in(PyObject* module, PyObject* context);
+
 /// The ticket whose code the calling thread runs, by the context variable `scope`; null for none.
 Ticket* current_ticket(PyObject* module);
 

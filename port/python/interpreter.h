@@ -36,6 +36,7 @@ class Interpreter {
   void detach() { PyEval_SaveThread(); }
 
   Mode mode() const { return mode_; }
+  PyThreadState* thread_state() const { return thread_state_; }
   PyInterpreterState* state() const { return PyThreadState_GetInterpreter(thread_state_); }
   /// CPython's number of the interpreter; 0 is the main one.
   std::int64_t id() const { return id_; }

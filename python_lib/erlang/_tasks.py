@@ -82,14 +82,18 @@ def _start_on(
     # A coroutine that never waits is answered before this returns.
     task = asyncio.Task(answer, loop=loop, context=context, eager_start=loop.is_running())
     if task.done():
+        _here.tasks.pop(ticket, None)
         return task
     _here.tasks[ticket] = task
     timer = None if timeout is None else loop.call_later(max(timeout, 0), _expire, ticket, task)
 
-    def ended(_: object) -> None:
+    def ended(done: asyncio.Task[None]) -> None:
         _here.tasks.pop(ticket, None)
         if timer is not None:
             timer.cancel()
+        # An interrupt may have hit it after its value, before it could tell. Of one that is answered nothing is heard.
+        if not done.cancelled() and (error := done.exception()) is not None:
+            ticket.fail(error)
 
     task.add_done_callback(ended)
     return task
@@ -100,6 +104,17 @@ def _run_nested(ticket: _erlang.Ticket, answer: Any, timeout: float | None) -> N
         loop = runner.get_loop()
         task = _start_on(loop, ticket, answer, timeout, contextvars.copy_context())
         loop.run_until_complete(task)
+
+
+def run_as_guest(awaitable: Awaitable[Any], timeout: float | None) -> Any:
+    """Awaits in a thread that is not the context's, and so cannot use its loop."""
+
+    async def value() -> Any:
+        async with asyncio.timeout(timeout):
+            return await _value(awaitable)
+
+    with asyncio.Runner(loop_factory=ErlangEventLoop) as runner:
+        return runner.run(value())
 
 
 def _expire(ticket: _erlang.Ticket, task: asyncio.Task[None]) -> None:
@@ -119,6 +134,15 @@ def credited(ticket: _erlang.Ticket) -> None:
     future = _here.credits.pop(ticket, None)
     if future is not None and not future.done():
         future.set_result(None)
+
+
+async def _value(awaitable: Awaitable[Any]) -> Any:
+    value = await awaitable
+    while type(value) is Scheduled:
+        value = value.resume()
+        if inspect.isawaitable(value):
+            value = await value
+    return value
 
 
 async def end_all() -> None:
@@ -152,13 +176,24 @@ def _close_io(loop: Any) -> None:
         transport.abort()
 
 
+def abandon(ticket: _erlang.Ticket) -> None:
+    """The request has been answered although its task may have begun."""
+    task = _here.tasks.pop(ticket, None)
+    if task is not None:
+        task.cancel()
+
+
+def _begun(ticket: _erlang.Ticket) -> None:
+    # By the task itself: an interrupt may hit whoever starts it before he has got hold of it.
+    task = asyncio.current_task()
+    if task is not None:
+        _here.tasks[ticket] = task
+
+
 async def _task(ticket: _erlang.Ticket, awaitable: Awaitable[Any]) -> None:
     try:
-        value = await awaitable
-        while type(value) is Scheduled:
-            value = value.resume()
-            if inspect.isawaitable(value):
-                value = await value
+        _begun(ticket)
+        value = await _value(awaitable)
     except BaseException as error:  # an interrupt is for this request, not for the loop
         ticket.fail(error)
     else:
@@ -167,6 +202,7 @@ async def _task(ticket: _erlang.Ticket, awaitable: Awaitable[Any]) -> None:
 
 async def _stream(ticket: _erlang.Ticket, items: Any) -> None:
     try:
+        _begun(ticket)
         if hasattr(items, "__aiter__"):
             async for item in items:
                 if not ticket.item(item):

@@ -432,8 +432,8 @@ tokens_nobody_reads(Config) ->
                   || N <- lists:seq(1, Count)]),
     receive {py_stream, Ref, End} -> ?assertEqual(done, End) after ?PATIENCE -> error(no_end) end.
 
-%% Proves that a reader that is busy with other messages meanwhile, many and in bursts, still gets no more than 200 tokens
-%% that it does not read.
+%% Proves that a reader that is busy with other messages meanwhile, many and in bursts, still gets no more than 200
+%% tokens that it does not read.
 tokens_among_other_messages(Config) ->
     [Ctx] = py_test:contexts(?config(pool, Config)),
     {Name, Ref} = start_tokens(Ctx, 1000000),

@@ -251,11 +251,12 @@ fold_of_an_endless_one(_) ->
 
 %% Proves that cancel ends a generator that waits in asyncio, and that its owner is told.
 cancel_while_waiting(_) ->
-    cancelled(waits_for_ever),
+    %% Many, since the cancel may come while the generator has just begun, or is about to wait.
+    _ = [cancelled(waits_for_ever) || _ <- lists:seq(1, 100)],
     {ok, Ref} = py:stream_start(streams, async_endless, [async_cancelled]),
     {ok, 0} = py:stream_next(Ref, infinity),
     ok = py:cancel(Ref),
-    ?assertMatch({[1 | _], {error, cancelled}}, received(Ref)),
+    ?assertMatch({_, {error, cancelled}}, received(Ref)),
     ok = eventually_state(async_cancelled, <<"closed">>).
 
 %% Proves that cancel ends a synchronous generator that sleeps between its items.
@@ -329,8 +330,8 @@ the_death_of_a_collector(_) ->
         exit(Pid, kill),
         ok = eventually_state(Key, <<"closed">>)
     end || F <- [waits_for_ever, spins],
-           Read <- [fun(F, Key) -> py:stream(streams, F, [Key], #{}, infinity) end,
-                    fun(F, Key) -> py:stream_fold(fun append/2, [], {streams, F, [Key]}) end]].
+           Read <- [fun(G, Key) -> py:stream(streams, G, [Key], #{}, infinity) end,
+                    fun(G, Key) -> py:stream_fold(fun append/2, [], {streams, G, [Key]}) end]].
 
 %% Proves that a generator that never ends waits for an owner that never reads, with few items on their way.
 nobody_reads(_) -> unread(endless).
@@ -366,9 +367,8 @@ nobody_reads_items_that_grow(_) ->
     Count = 100000,
     {ok, Ref} = py:stream_start(streams, growing, [Count]),
     _ = [{ok, _} = py:stream_next(Ref, 30000) || _ <- lists:seq(1, Count div 2)],
-    {ok, _} = settled(fun() -> process_info(self(), message_queue_len) end),
-    {message_queue_len, Unread} = process_info(self(), message_queue_len),
-    ?assert(Unread =< 210),
+    {message_queue_len, Unread} = settled(fun() -> process_info(self(), message_queue_len) end),
+    ?assert(Unread =< 200),
     ok = py:stream_cancel(Ref),
     ?assertMatch({_, {error, cancelled}}, received(Ref)).
 
@@ -539,7 +539,10 @@ bad_arguments(_) ->
 %% Proves that all of this has left no request waiting in Python, no slot taken, and no message.
 nothing_is_left(_) ->
     lists:foreach(
-        fun(Ctx) -> py_test:eventually(fun() -> py:call(Ctx, tasks, pending, []) =:= {ok, 0} end) end,
+        fun(Ctx) ->
+            Waiting = fun() -> py:call(Ctx, tasks, waiting, []) end,
+            py_test:eventually(fun() -> Waiting() =:= {ok, []} orelse Waiting() end)
+        end,
         py_test:contexts(default)),
     ok = py_test:eventually(fun() -> py_semaphore:current() =:= 0 end),
     no_message().

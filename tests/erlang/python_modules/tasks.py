@@ -96,12 +96,12 @@ async def spin():
 
 
 async def stubborn(key):
-    """Does not end when it is cancelled."""
+    """Does not end when it is cancelled, nor when it is interrupted."""
     erlang.state_set(key, "waiting")
     while True:
         try:
             await asyncio.sleep(1000)
-        except asyncio.CancelledError:
+        except BaseException:
             erlang.state_set(key, "not yet")
 
 
@@ -147,7 +147,12 @@ _background = set()
 
 def pending():
     """How many requests of this context wait on its loop."""
-    return len(_tasks._here.tasks)
+    return sum(not task.done() for task in _tasks._here.tasks.values())
+
+
+def waiting():
+    """What they wait for, for people."""
+    return [repr(task.get_coro().cr_frame.f_locals) for task in _tasks._here.tasks.values() if not task.done()]
 
 
 async def serve():
