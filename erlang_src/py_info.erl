@@ -4,7 +4,7 @@
 -include("py_route.hrl").
 
 -export([execution_mode/0, subinterp_supported/0, num_executors/0, version/0]).
--export([memory_stats/0, gc/1, tracemalloc_start/1, tracemalloc_stop/0, reload/1, stats/0]).
+-export([port_stats/2, memory_stats/0, gc/1, tracemalloc_start/1, tracemalloc_stop/0, reload/1, stats/0]).
 
 %% Of the Python package, for what only Python knows.
 -define(HELPERS, <<"erlang._info">>).
@@ -119,6 +119,7 @@ pool_stats(Pool, Pid, #{size := Size, mode := Mode, isolation := Isolation}) ->
       in_flight => lists:sum([py_slots:in_flight(Slots, Tag) || #route{tag = Tag} <- Routes]),
       queued => lists:sum([N || #{contexts := Contexts} <- Ports, #{queued := N} <- maps:values(Contexts)]),
       envs => lists:sum([N || #{contexts := Contexts} <- Ports, #{envs := N} <- maps:values(Contexts)]),
+      tasks => lists:sum([N || #{contexts := Contexts} <- Ports, #{tasks := N} <- maps:values(Contexts)]),
       calls => Calls,
       errors => py_tables:counted(Pool, errors),
       timeouts => py_tables:counted(Pool, timeouts),
@@ -127,6 +128,8 @@ pool_stats(Pool, Pid, #{size := Size, mode := Mode, isolation := Isolation}) ->
       os_pid => case OsPids of [OsPid | _] -> OsPid; [] -> none end,
       os_pids => OsPids}.
 
+%% @doc The figures of a port process (docs/protocol.md, STATS); empty when it gives none.
+-spec port_stats(pid(), port()) -> map().
 port_stats(Owner, Port) ->
     Alias = py_port:control(Owner, Port, fun py_protocol:stats/1),
     receive

@@ -33,7 +33,7 @@
     contexts = none :: none | pid(),
     units = #{} :: #{pos_integer() => #unit{}},
     watched = #{} :: #{reference() => {context, pid()}},
-    retiring = #{} :: #{pid() => [#route{}]},
+    retiring = #{} :: #{pid() => {Since :: integer(), [#route{}]}},
     calls :: counters:counters_ref(),
     %% Callers that wait until there is a context, and not this one.
     waiters = [] :: [{gen_server:from(), none | pid()}],
@@ -42,6 +42,8 @@
 
 %% How often to look whether a retiring port process has finished what it had.
 -define(RETIRE_POLL_MS, 20).
+%% How long coroutines and streams of a port process that is replaced may go on.
+-define(RETIRE_TASKS_MS, 300000).
 
 %% API.
 
@@ -302,19 +304,27 @@ retire_owner(Owner, State = #state{units = Units, retiring = Retiring}) ->
                     py_tables:remove_context(Ctx, stopped)
                 end, Routes),
             self() ! retire,
-            State#state{units = maps:remove(Id, Units), retiring = Retiring#{Owner => Routes}};
+            Since = erlang:monotonic_time(millisecond),
+            State#state{units = maps:remove(Id, Units), retiring = Retiring#{Owner => {Since, Routes}}};
         none ->
             State
     end.
 
 retire(State = #state{retiring = Retiring}) ->
-    Slots = py_slots:ref(),
-    {Idle, Busy} = lists:partition(
-        fun({_, Routes}) -> lists:all(fun(#route{tag = Tag}) -> py_slots:in_flight(Slots, Tag) =:= 0 end, Routes) end,
-        maps:to_list(Retiring)),
+    {Idle, Busy} = lists:partition(fun is_idle/1, maps:to_list(Retiring)),
     lists:foreach(fun({Owner, _}) -> py_port:stop(Owner) end, Idle),
     _ = [erlang:send_after(?RETIRE_POLL_MS, self(), retire) || Busy =/= []],
     State#state{retiring = maps:from_list(Busy)}.
+
+%% Coroutines and streams that wait have given their slots back: the port is asked for those, and they have some time.
+is_idle({Owner, {Since, Routes = [#route{port = Port} | _]}}) ->
+    Slots = py_slots:ref(),
+    lists:all(fun(#route{tag = Tag}) -> py_slots:in_flight(Slots, Tag) =:= 0 end, Routes)
+        andalso (tasks(py_info:port_stats(Owner, Port)) =:= 0
+                 orelse erlang:monotonic_time(millisecond) - Since > ?RETIRE_TASKS_MS).
+
+tasks(#{contexts := Contexts}) -> lists:sum([N || #{tasks := N} <- maps:values(Contexts)]);
+tasks(_None) -> 0.
 
 %% What others are told.
 

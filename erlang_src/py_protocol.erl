@@ -151,7 +151,7 @@ vocabulary() ->
      owngil_requires_python_3_13, overloaded, too_large, not_encodable, depth, map_key, duplicate_key, type,
      unregistered, exit, throw, true, false, none, nan, infinity, neg_infinity,
      python_version, executable, implementation, free_threaded, owngil,
-     rss, contexts, in_flight, queued, calls, errors, timeouts, envs].
+     rss, contexts, in_flight, queued, calls, errors, timeouts, envs, tasks].
 
 mode(worker) -> 0;
 mode(owngil) -> 1.

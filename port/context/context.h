@@ -37,6 +37,7 @@ struct ContextCounters {
   std::atomic<std::uint64_t> errors = 0;
   std::atomic<std::uint64_t> timeouts = 0;
   std::atomic<std::uint64_t> envs = 0;
+  std::atomic<std::uint64_t> tasks = 0;  ///< coroutines and streams that have not ended
 };
 
 /// One context: a mailbox, the namespaces, and the thread that serves them one request at a time, in arrival order.

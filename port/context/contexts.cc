@@ -189,13 +189,14 @@ void Contexts::stats(const Message& message) {
     for (const auto& [id, context] : contexts_) {
       const ContextCounters& counters = context->counters();
       out.integer(id);
-      out.map_header(6);
+      out.map_header(7);
       number("in_flight", context->executing() ? 1 : 0);
       number("queued", context->queued());
       number("calls", counters.calls.load(std::memory_order_relaxed));
       number("errors", counters.errors.load(std::memory_order_relaxed));
       number("timeouts", counters.timeouts.load(std::memory_order_relaxed));
       number("envs", counters.envs.load(std::memory_order_relaxed));
+      number("tasks", counters.tasks.load(std::memory_order_relaxed));
     }
   }
   finish_frame(out);

@@ -89,6 +89,7 @@ void Context::give_slot_back(Ticket& ticket) {
 
 void Context::add_ticket(const std::shared_ptr<Ticket>& ticket) {
   tickets_.insert_or_assign(ticket->alias, ticket);
+  counters_.tasks.store(tickets_.size(), std::memory_order_relaxed);
   if (ticket->deadline_ns == 0) return;
   task_deadlines_.insert(ticket->deadline_ns);
   watch_task_deadlines();
@@ -105,6 +106,7 @@ void Context::remove_ticket(Ticket& ticket) {
   ticket.shown_as_main = PyRef();
   const PyRef object = std::move(ticket.object);  // it keeps the ticket alive
   tickets_.erase(ticket.alias);
+  counters_.tasks.store(tickets_.size(), std::memory_order_relaxed);
 }
 
 void Context::watch_task_deadlines() {

@@ -1,4 +1,4 @@
-"""Work that a request leaves for later: the rest of a long computation, in steps between which others have their turn."""
+"""Work that a request leaves for later: a long computation in steps, between which others have their turn."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Scheduled:
     """What a function returns to go on elsewhere: the result of that is the result of its request.
 
-    Made by :func:`schedule`, :func:`schedule_py` and :func:`schedule_inline`; a chain of any length takes no stack. Only
-    the port program calls :meth:`resume`.
+    Made by :func:`schedule`, :func:`schedule_py` and :func:`schedule_inline`; a chain of any length takes no stack.
+    Only the port program calls :meth:`resume`.
     """
 
     __slots__ = ("_what", "yields")

@@ -20,14 +20,14 @@ init_per_testcase(_Case, Config) ->
 import time
 
 def endless():
-    erlang.call('endless_runs')
     try:
+        erlang.call('endless_runs')
         while True:
             time.sleep(0.005)
     finally:
         erlang.send('chain_end', 'unwound')
 ",
-    [ok = py:exec(Ctx, Code) || Ctx <- Contexts],
+    [ok = py_context:exec(Ctx, Code) || Ctx <- Contexts],
     register(chain_end, self()),
     Test = self(),
     ok = py:register_function(endless_runs, fun([]) -> Test ! runs, ok end),
@@ -54,7 +54,7 @@ interrupt(Config) ->
     Call = py_test:async(fun() -> py:call(A, erlang, call, [there, 1]) end),
     receive runs -> ok end,
     ok = py:interrupt(A),
-    ?assertEqual({ok, {error, interrupted}}, py_test:join(Call)),
+    ?assertEqual({error, interrupted}, py_test:join(Call)),
     ends([B]).
 
 callback_killed(Config) ->
@@ -62,7 +62,7 @@ callback_killed(Config) ->
     Call = py_test:async(fun() -> py:call(A, erlang, call, [there, 1]) end),
     receive runs -> ok end,
     receive {callback, Pid} -> exit(Pid, kill) end,
-    ?assertMatch({ok, {error, {'ErlangError', _}}}, py_test:join(Call)),
+    ?assertMatch({error, {'ErlangError', _}}, py_test:join(Call)),
     ends([B]).
 
 port_killed(Config) ->
@@ -71,7 +71,7 @@ port_killed(Config) ->
     Call = py_test:async(fun() -> py:call(A, erlang, call, [there, 1]) end),
     receive runs -> ok end,
     py_test:signal(OsPid, "KILL"),
-    ?assertEqual({ok, {error, {context_died, {signal, sigkill}}}}, py_test:join(Call)),
+    ?assertEqual({error, {context_died, {signal, sigkill}}}, py_test:join(Call)),
     ends([B]).
 
 through_three(Config) ->
