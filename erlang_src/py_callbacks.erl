@@ -31,8 +31,14 @@ start(Header = {?OP_CALLBACK, Ctx, Id, _, _, _, _}, Payload, C = #callbacks{port
     #callbacks{processes = Processes, ids = Ids} = C,
     %% Before it runs: whoever it spawns must find that there is one.
     ok = py_slots:add_callbacks(C#callbacks.slots, 1),
-    Pid = py_callback:start(Port, Header, Payload),
-    C#callbacks{processes = Processes#{Pid => {Ctx, Id}}, ids = Ids#{Id => Pid}}.
+    try py_callback:start(Port, Header, Payload) of
+        Pid -> C#callbacks{processes = Processes#{Pid => {Ctx, Id}}, ids = Ids#{Id => Pid}}
+    catch
+        %% The node has no room for a process: that is the caller's news, and not the end of the pool.
+        error:system_limit ->
+            ok = py_slots:add_callbacks(C#callbacks.slots, -1),
+            answer(Ctx, Id, py_callback:killed(system_limit), C)
+    end.
 
 %% @doc A linked process has ended; `unknown' when it did not run a callback. One that was killed is answered for.
 -spec ended(pid(), term(), callbacks()) -> callbacks() | unknown.
