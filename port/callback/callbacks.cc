@@ -55,7 +55,7 @@ std::uint64_t Callbacks::add(Waiter waiter) {
 }
 
 std::uint64_t Callbacks::begin_thread(std::uint64_t chain, ContextId context) {
-  auto thread = std::make_unique<Thread>();
+  auto thread = std::make_shared<Thread>();
   thread->chain = chain;
   thread->context = context;
   {
@@ -69,7 +69,7 @@ std::uint64_t Callbacks::begin_in(std::shared_ptr<Inbox> inbox) { return add(std
 
 std::variant<Answer, Request> Callbacks::await(std::uint64_t id) {
   std::unique_lock lock(waiting_mu_);
-  Thread& thread = *std::get<std::unique_ptr<Thread>>(waiting_.at(id));
+  Thread& thread = *std::get<std::shared_ptr<Thread>>(waiting_.at(id));
   thread.bell.wait(lock, [&thread] { return thread.answer.has_value() || !thread.nested.empty(); });
   if (!thread.nested.empty()) {
     Request next = std::move(thread.nested.front());
@@ -92,7 +92,7 @@ bool Callbacks::forget(std::uint64_t id) {
   const std::scoped_lock lock(waiting_mu_);
   const auto found = waiting_.find(id);
   if (found == waiting_.end()) return false;
-  if (const auto* thread = std::get_if<std::unique_ptr<Thread>>(&found->second)) erase_thread(**thread);
+  if (const auto* thread = std::get_if<std::shared_ptr<Thread>>(&found->second)) erase_thread(**thread);
   waiting_.erase(found);
   return true;
 }
@@ -114,7 +114,7 @@ void Callbacks::deliver(std::uint64_t id, Answer answer) {
     const std::scoped_lock lock(waiting_mu_);
     const auto found = waiting_.find(id);
     if (found == waiting_.end()) return;
-    if (auto* thread = std::get_if<std::unique_ptr<Thread>>(&found->second)) {
+    if (auto* thread = std::get_if<std::shared_ptr<Thread>>(&found->second)) {
       (*thread)->answer = std::move(answer);
       (*thread)->bell.notify_one();
       return;

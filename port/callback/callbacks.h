@@ -76,7 +76,7 @@ class Callbacks {
     std::optional<Answer> answer;
     std::deque<Request> nested;
   };
-  using Waiter = std::variant<std::unique_ptr<Thread>, std::shared_ptr<Inbox>>;
+  using Waiter = std::variant<std::shared_ptr<Thread>, std::shared_ptr<Inbox>>;
 
   std::uint64_t add(Waiter waiter);
   void erase_thread(const Thread& thread);  // With waiting_mu_ held.

@@ -12,7 +12,7 @@ using namespace erlang_python;
 
 namespace {
 
-Answer answer(std::size_t body) { return Answer{Frame(4), body}; }
+Answer answer(std::size_t body) { return Answer{Frame(), body}; }
 
 }  // namespace
 
