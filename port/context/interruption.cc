@@ -215,6 +215,9 @@ void Context::interrupt_from(std::size_t index, Interruption why, std::int64_t n
   for (std::size_t i = index; i < depth_; ++i) {
     Level& level = *levels_[i];
     if (i > index && level.apart) return;  // its turn comes when that has ended: watch() sees to it
+    // One that is ending already, since a level below or its caller has ended, is left to its finally blocks.
+    const bool ends = level.interruption != Interruption::kNone && now - level.interrupted_ns < kInterruptAgainNs;
+    if (ends && (i > index || why == Interruption::kCancelled)) continue;
     level.interrupted_ns = now;
     level.interruption = why;
     level.wanted = true;
