@@ -178,6 +178,7 @@ class Context final : public Sleeper,
   void give_slot_back(Ticket& ticket);
   void answer_ticket(Ticket& ticket, TermWriter& out, std::size_t payload_start);
   bool send_encoded(Ticket& ticket, TermWriter& out);
+  void spare_first_step(const Ticket& ticket);
   void take_credit(const Request& request);
   void cancel_ticket(const Request& request);
   void tell_task(const char* what, const std::shared_ptr<Ticket>& ticket);

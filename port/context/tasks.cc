@@ -217,6 +217,13 @@ bool Context::send_encoded(Ticket& ticket, TermWriter& out) {
   return true;
 }
 
+/// The first turn of a stream runs above its request, which was interrupted with it. Once is enough: the second time
+/// would hit what the generator does in its finally block.
+void Context::spare_first_step(const Ticket& ticket) {
+  const std::scoped_lock lock(current_mu_);
+  if (depth_ > 0 && levels_[depth_ - 1]->alias == ticket.alias) levels_[depth_ - 1]->wanted = false;
+}
+
 std::optional<Context::Pumped> Context::pump(Ticket& ticket, PyObject* iterator) {
   // A level of its own, so that the stream can be cancelled and is late by itself.
   Level& level = begin(ticket.alias_bytes(), ticket.deadline_ns);
@@ -247,6 +254,7 @@ std::optional<Context::Pumped> Context::pump(Ticket& ticket, PyObject* iterator)
   const Interruption why = end().asked;
   if (why == Interruption::kNone || pumped == Pumped::kEnded) return pumped;
   ticket.why = why;
+  spare_first_step(ticket);
   if (pumped) PyErr_SetNone(PyExc_KeyboardInterrupt);
   return std::nullopt;
 }
