@@ -123,7 +123,7 @@ void Context::execute(const Request& request, bool apart) {
     case Operation::kResult:
       return;  // of a callback that was given up
     case Operation::kCancel:
-      return cancel_ticket(request);
+      return cancel_ticket(text_of(message.alias), Interruption::kCancelled);
     case Operation::kCredit:
       return take_credit(request);
     default:

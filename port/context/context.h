@@ -31,6 +31,9 @@ constexpr std::size_t kMaxLevels = 1000;
 /// the loop, and is interrupted if it is the one.
 constexpr std::int64_t kLoopMayBeLateNs = 100 * kNsPerMs;
 
+/// What was told to end and goes on is told again after that: until then it is left to its finally blocks.
+constexpr std::int64_t kInterruptAgainNs = 1'000 * kNsPerMs;
+
 /// Numbers for STATS; read by any thread.
 struct ContextCounters {
   std::atomic<std::uint64_t> calls = 0;
@@ -137,9 +140,18 @@ class Context final : public Sleeper,
     RequestScope scope;
     std::uint64_t awaited = 0;           ///< number of the callback that it waits for, 0 for none
     std::optional<Answer> early_answer;  ///< came while levels above were running
+    std::shared_ptr<Ticket> step;        ///< of the loop: whose step waits for a callback
+    bool step_ends = false;              ///< with `step`: it was cancelled
     TermWriter reply;
 
     explicit Level(std::size_t max_reply_bytes) : reply(max_reply_bytes) {}
+  };
+
+  /// How the interrupts of a level have ended with it.
+  struct Ended {
+    Interruption why;    ///< kNone unless an exception was set in the thread
+    bool pending;        ///< Python ended before it could be raised
+    Interruption asked;  ///< also when it came too late to be set
   };
 
   bool prepare(TermWriter& reply);
@@ -180,7 +192,8 @@ class Context final : public Sleeper,
   bool send_encoded(Ticket& ticket, TermWriter& out);
   void spare_first_step(const Ticket& ticket);
   void take_credit(const Request& request);
-  void cancel_ticket(const Request& request);
+  void cancel_ticket(const std::string& alias, Interruption why);
+  void note_first_step(const std::string& alias, const Ended& ended);
   void tell_task(const char* what, const std::shared_ptr<Ticket>& ticket);
   void end_tasks();
   void watch_task_deadlines();
@@ -200,11 +213,6 @@ class Context final : public Sleeper,
   /// Everything that may run Python code of the user happens between these two, attached: only there can it be
   /// interrupted, and only there is it seen that it does not end. `alias` may be empty.
   Level& begin(Bytes alias, std::int64_t deadline_ns, const Message* request = nullptr, bool apart = false);
-  struct Ended {
-    Interruption why;    ///< kNone unless an exception was set in the thread
-    bool pending;        ///< Python ended before it could be raised
-    Interruption asked;  ///< also when it came too late to be set
-  };
   Ended end();
   void send_reply(TermWriter& out, std::size_t payload_start, Bytes alias);
   void answer_stopped(const std::vector<Request>& requests);

@@ -12,9 +12,6 @@
 namespace erlang_python {
 namespace {
 
-// A request that catches KeyboardInterrupt and goes on gets it again.
-constexpr std::int64_t kInterruptAgainNs = 1'000 * kNsPerMs;
-
 // An import that is interrupted may leave importlib's locks locked and packages half imported, for all later requests.
 // So it may end first, unless that takes so long.
 constexpr std::int64_t kImportNs = 2'000 * kNsPerMs;
@@ -263,7 +260,9 @@ Interruption Context::reason_for(const Ticket& ticket) const {
   const Interruption wanted = levels_.front()->interruption;
   // What its request has left behind is nobody's, and may not hold up the others.
   if (wanted == Interruption::kStopped || wanted == Interruption::kRequested || ticket.answered) return wanted;
-  if (ticket.deadline_ns != 0 && now_ns() >= ticket.deadline_ns) return Interruption::kTimeout;
+  const std::int64_t now = now_ns();
+  if (ticket.told_ns != 0 && now - ticket.told_ns < kInterruptAgainNs) return Interruption::kNone;
+  if (ticket.deadline_ns != 0 && now >= ticket.deadline_ns) return Interruption::kTimeout;
   const bool cancelled = ticket.why == Interruption::kCancelled || mailbox_.any([&](const Request& request) {
     return request.message.operation == Operation::kCancel && text_of(request.message.alias) == ticket.alias;
   });
@@ -310,6 +309,7 @@ void Context::deliver_interrupts() {
           if (ticket && is_loop(depth_ - 1)) {
             ticket->interrupted = true;
             if (ticket->why == Interruption::kNone) ticket->why = reason_for(*ticket);
+            ticket->told_ns = now_ns();
           }
           level.delivered = true;
           PyThreadState_SetAsyncExc(thread_ident_, PyExc_KeyboardInterrupt);

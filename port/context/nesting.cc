@@ -11,7 +11,8 @@ std::optional<Answer> Context::await_result(std::uint64_t id, std::uint64_t chai
   Level& level = *levels_[depth_ - 1];
   level.awaited = id;
   level.early_answer.reset();
-  if (is_loop(depth_ - 1)) begin_step_wait(level);
+  const bool steps = is_loop(depth_ - 1);
+  if (steps) begin_step_wait(level);
   // So chains only get older from the bottom of the stack to its top: a level waits for those above it as well, and
   // must not wait for a newer chain.
   const Wanted wanted{true, chain};
@@ -19,7 +20,7 @@ std::optional<Answer> Context::await_result(std::uint64_t id, std::uint64_t chai
   interpreter_->detach();
   services_.census.leave();
   while (!level.early_answer) {
-    if (interrupted_while_waiting()) {
+    if (level.step_ends || interrupted_while_waiting()) {
       interrupted = true;
       break;
     }
@@ -41,10 +42,14 @@ std::optional<Answer> Context::await_result(std::uint64_t id, std::uint64_t chai
     }
   }
   // Also when the answer has come: better here than a moment later, in the finally block that an error leads to.
-  interrupted = interrupted || interrupted_while_waiting();
+  interrupted = interrupted || level.step_ends || interrupted_while_waiting();
   services_.census.enter();
   interpreter_->attach();
   level.awaited = 0;
+  if (steps) {
+    level.step.reset();
+    level.step_ends = false;
+  }
   if (!interrupted && PyThreadState_Get()->async_exc == nullptr) {
     return std::exchange(level.early_answer, std::nullopt);
   }
@@ -55,9 +60,9 @@ std::optional<Answer> Context::await_result(std::uint64_t id, std::uint64_t chai
 
 /// On the loop: what this step waits for is late when its request is, whatever others wait for.
 void Context::begin_step_wait(Level& loop) {
-  const auto ticket = running_ticket();
+  loop.step = running_ticket();
   const std::scoped_lock lock(current_mu_);
-  loop.step_deadline_ns = ticket ? ticket->deadline_ns : 0;
+  loop.step_deadline_ns = loop.step ? loop.step->deadline_ns : 0;
 }
 
 /// Kept for the level that waits for it, which need not be the topmost: requests of an older chain may run above.

@@ -83,13 +83,14 @@ Context::Written Context::write_value(const Request& request, Calling& calling, 
 
 bool Context::write_result(const Request& request, TermWriter& out, std::size_t payload_start) {
   const Written written = write_value(request, *calling_, out);
-  const auto [why, pending, asked] = end();
+  const Ended ended = end();
   if (written.deferred) {
-    if (asked != Interruption::kNone) cancel_ticket(request);
+    note_first_step(text_of(request.message.alias), ended);
     return false;
   }
+  const auto why = ended.why;
   // An interrupted request that failed did so because of it, whatever exception it has made of it.
-  const bool interrupted = why != Interruption::kNone && (pending || !written.value);
+  const bool interrupted = why != Interruption::kNone && (ended.pending || !written.value);
   if (written.value && !interrupted && !out.overflowed()) return true;
   counters_.errors.fetch_add(1, std::memory_order_relaxed);
   if (interrupted) {

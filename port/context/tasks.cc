@@ -254,6 +254,7 @@ std::optional<Context::Pumped> Context::pump(Ticket& ticket, PyObject* iterator)
   const Interruption why = end().asked;
   if (why == Interruption::kNone || pumped == Pumped::kEnded) return pumped;
   ticket.why = why;
+  ticket.told_ns = now_ns();
   spare_first_step(ticket);
   if (pumped) PyErr_SetNone(PyExc_KeyboardInterrupt);
   return std::nullopt;
@@ -274,20 +275,34 @@ void Context::take_credit(const Request& request) {
   tell_task("credited", ticket);
 }
 
-void Context::cancel_ticket(const Request& request) {
+void Context::cancel_ticket(const std::string& alias, Interruption why) {
   if (loop_runs_) {
     const std::scoped_lock lock(current_mu_);
     levels_.front()->cancel_ns = 0;
   }
-  const auto found = tickets_.find(text_of(request.message.alias));
+  const auto found = tickets_.find(alias);
   if (found == tickets_.end()) return;
   const std::shared_ptr<Ticket> ticket = found->second;
-  if (ticket->why == Interruption::kNone) ticket->why = Interruption::kCancelled;
-  tell_task("cancel", ticket);
-  if (!loop_runs_ || levels_.front()->awaited == 0 || running_ticket() != ticket) return;
-  // It waits in its step, where asyncio cannot cancel it.
+  if (ticket->why == Interruption::kNone) ticket->why = why;
+  const std::int64_t now = now_ns();
+  if (ticket->told_ns != 0 && now - ticket->told_ns < kInterruptAgainNs) return;
+  ticket->told_ns = now;
+  if (!loop_runs_ || levels_.front()->step != ticket) return tell_task("cancel", ticket);
+  // It waits in its step, where asyncio cannot cancel it: it is ended there, after those above it.
+  levels_.front()->step_ends = true;
   const std::scoped_lock lock(current_mu_);
-  interrupt_from(0, Interruption::kCancelled, now_ns());
+  if (depth_ > 1 && !levels_[1]->apart) interrupt_from(1, why, now);
+}
+
+/// The first step of a task has ended, which is a request like others.
+void Context::note_first_step(const std::string& alias, const Ended& ended) {
+  if (ended.asked == Interruption::kNone) return;
+  if (ended.why == Interruption::kNone || ended.pending) return cancel_ticket(alias, ended.asked);
+  // It was raised there, and what is left of the task is what its finally blocks wait for.
+  const auto found = tickets_.find(alias);
+  if (found == tickets_.end()) return;
+  if (found->second->why == Interruption::kNone) found->second->why = ended.asked;
+  found->second->told_ns = now_ns();
 }
 
 void Context::tell_task(const char* what, const std::shared_ptr<Ticket>& ticket) {

@@ -41,6 +41,9 @@ struct Ticket {
   Interruption why = Interruption::kNone;  ///< it was cancelled, or is too late
   bool answered = false;
   bool interrupted = false;  ///< KeyboardInterrupt was set in one of its steps
+  /// When it was last told to end, by asyncio's cancel() or an interrupt: from then on it is left to its finally blocks
+  /// for a while. With a GIL.
+  std::int64_t told_ns = 0;
 
   // Of a stream.
   Credit credit{1000, 1024 * 1024};

@@ -2,6 +2,7 @@
 
 #include <new>
 
+#include "base/clock.h"
 #include "context/context.h"
 #include "python/erlang_module.h"
 
@@ -72,12 +73,14 @@ PyObject* want_credit(PyObject* self, PyObject*) {
 PyObject* expire(PyObject* self, PyObject*) {
   Ticket& ticket = ticket_of(self);
   if (ticket.why == Interruption::kNone) ticket.why = Interruption::kTimeout;
+  ticket.told_ns = now_ns();
   Py_RETURN_NONE;
 }
 
 PyObject* cancel(PyObject* self, PyObject*) {
   Ticket& ticket = ticket_of(self);
   if (ticket.why == Interruption::kNone) ticket.why = Interruption::kCancelled;
+  ticket.told_ns = now_ns();
   Py_RETURN_NONE;
 }
 

@@ -149,12 +149,22 @@ def under_except_base(name, *args):
         return ["caught", type(error).__name__]
 
 
+ended = []
+
+
 def finally_calls(name, token, function, *args):
-    """Tells Erlang that it ends, whatever ends it."""
+    """Notes that it ends, and tells Erlang, whatever ends it."""
     try:
         return getattr(erlang, function)(*args)
     finally:
+        ended.append(token)
         erlang.call(name, token)
+
+
+def take_ended():
+    tokens = ended[:]
+    ended.clear()
+    return tokens
 
 
 def sleep_steps(seconds):

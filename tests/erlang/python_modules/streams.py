@@ -85,6 +85,21 @@ def endless(key=None):
             erlang.state_set(key, "closed")
 
 
+def busy(key):
+    """Computes for each of its items, so that it is always in Python code."""
+    number = 0
+    try:
+        while True:
+            until = time.perf_counter() + 20e-6
+            while True:  # not `while time...`: no `finally` sees an exception raised there (CPython issue 130279)
+                if time.perf_counter() >= until:
+                    break
+            yield number
+            number += 1
+    finally:
+        erlang.state_set(key, "closed")
+
+
 async def async_endless(key):
     number = 0
     try:
