@@ -2,6 +2,7 @@
 
 #include "loop/selector.h"
 #include "loop/selector_keys.h"
+#include "python/module_slots.h"
 
 namespace erlang_python {
 namespace {
@@ -52,22 +53,13 @@ int clear(PyObject* module) {
   return 0;
 }
 
-PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, reinterpret_cast<void*>(exec_module)},
-    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
-#ifdef Py_mod_gil
-    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
-#endif
-    {0, nullptr},
-};
-
 PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     "_erlang_loop",
     "The selector of erlang.ErlangEventLoop.",
     sizeof(LoopModuleState),
     methods,
-    slots,
+    module_slots<exec_module>(),
     traverse,
     clear,
     nullptr,

@@ -4,6 +4,7 @@
 
 #include "callback/python_functions.h"
 #include "context/ticket_type.h"
+#include "python/module_slots.h"
 
 namespace erlang_python {
 namespace {
@@ -71,22 +72,13 @@ void free_module(void* module) {
   if (void* state = PyModule_GetState(static_cast<PyObject*>(module))) delete static_cast<ErlangModule*>(state)->types;
 }
 
-PyModuleDef_Slot slots[] = {
-    {Py_mod_exec, reinterpret_cast<void*>(exec_module)},
-    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
-#ifdef Py_mod_gil
-    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
-#endif
-    {0, nullptr},
-};
-
 PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     "_erlang",
     "What the package erlang needs of the port program.",
     sizeof(ErlangModule),
     methods,
-    slots,
+    module_slots<exec_module>(),
     nullptr,
     nullptr,
     free_module,

@@ -17,26 +17,35 @@ namespace {
 
 constexpr std::chrono::milliseconds kRoomWait{20};
 
+/// Cuts the payload of a frame that is too large for one: `write` gets the head of each frame and its piece. All but the
+/// last are PIECE notices under `key`; the last one begins as the whole frame did.
+template <typename Write>
+void cut(Bytes frame, std::size_t payload_start, Bytes key, Write write) {
+  Bytes rest = frame.subspan(payload_start);
+  TermWriter head;
+  while (rest.size() > kMaxPieceBytes) {
+    const Bytes piece = rest.first(kMaxPieceBytes);
+    rest = rest.subspan(kMaxPieceBytes);
+    begin_notice(head, Notice::kPiece, 1);
+    head.raw(key);
+    write_be32(head.data(), head.size() - kLengthBytes + piece.size());
+    write(head.bytes(), piece);
+  }
+  head.clear();
+  head.raw(frame.first(payload_start));
+  write_be32(head.data(), payload_start - kLengthBytes + rest.size());
+  write(head.bytes(), rest);
+}
+
 }  // namespace
 
 void StdoutWriter::send_in_pieces(TermWriter& out, std::size_t payload_start, Bytes key) {
-  Bytes rest = out.bytes().subspan(payload_start);
-  if (rest.size() <= kMaxPieceBytes) {
+  if (out.size() - payload_start <= kMaxPieceBytes) {
     finish_frame(out);
     send(out.bytes());
     return;
   }
-  TermWriter header;
-  while (rest.size() > kMaxPieceBytes) {
-    const Bytes piece = rest.first(kMaxPieceBytes);
-    rest = rest.subspan(kMaxPieceBytes);
-    begin_notice(header, Notice::kPiece, 1);
-    header.raw(key);
-    write_be32(header.data(), header.size() - kLengthBytes + piece.size());
-    send(header.bytes(), piece);
-  }
-  write_be32(out.data(), payload_start - kLengthBytes + rest.size());
-  send(out.bytes().first(payload_start), rest);
+  cut(out.bytes(), payload_start, key, [this](Bytes head, Bytes piece) { send(head, piece); });
 }
 
 void StdoutWriter::send(Bytes first, Bytes second) {
@@ -127,22 +136,10 @@ void StdoutWriter::batch_sent() {
 }
 
 bool StdoutWriter::put_in_pieces(Bytes frame, std::size_t payload_start, Bytes key) {
-  Bytes rest = frame.subspan(payload_start);
-  if (rest.size() <= kMaxPieceBytes) return put(frame, {});
+  if (frame.size() - payload_start <= kMaxPieceBytes) return put(frame, {});
   bool ring = false;
-  TermWriter header;
-  while (rest.size() > kMaxPieceBytes) {
-    const Bytes piece = rest.first(kMaxPieceBytes);
-    rest = rest.subspan(kMaxPieceBytes);
-    begin_notice(header, Notice::kPiece, 1);
-    header.raw(key);
-    write_be32(header.data(), header.size() - kLengthBytes + piece.size());
-    ring = put(header.bytes(), piece) || ring;
-  }
-  header.clear();
-  header.raw(frame.first(payload_start));
-  write_be32(header.data(), payload_start - kLengthBytes + rest.size());
-  return put(header.bytes(), rest) || ring;
+  cut(frame, payload_start, key, [&](Bytes head, Bytes piece) { ring = put(head, piece) || ring; });
+  return ring;
 }
 
 bool StdoutWriter::put_large_message(Bytes etf) {
