@@ -17,8 +17,8 @@ namespace {
 
 constexpr std::chrono::milliseconds kRoomWait{20};
 
-/// Cuts the payload of a frame that is too large for one: `write` gets the head of each frame and its piece. All but the
-/// last are PIECE notices under `key`; the last one begins as the whole frame did.
+/// Cuts the payload of a frame that is too large for one: `write` gets the head of each frame and its piece. All but
+/// the last are PIECE notices under `key`; the last one begins as the whole frame did.
 template <typename Write>
 void cut(Bytes frame, std::size_t payload_start, Bytes key, Write write) {
   Bytes rest = frame.subspan(payload_start);
