@@ -133,6 +133,11 @@ void Context::execute(const Request& request, bool apart) {
   TermWriter& reply = begin(message.alias, request.deadline_ns, &message, apart).reply;
   begin_reply(reply, message.alias, message.slot);
   const std::size_t payload_start = reply.size();
+  if (take_cancel(message.alias)) {
+    static_cast<void>(end());
+    write_interruption(reply, Interruption::kCancelled);
+    return send_reply(reply, payload_start, message.alias);
+  }
   if (write_result(request, reply, payload_start)) send_reply(reply, payload_start, message.alias);
 }
 

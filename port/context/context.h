@@ -168,6 +168,8 @@ class Context final : public Sleeper,
   /// `apart`: not on behalf of what is below on the stack.
   void execute(const Request& request, bool apart = false);
   void refuse_nesting(const Request& request);
+  /// True: a CANCEL for this request came after it had left the mailbox and before it began. It is taken out.
+  bool take_cancel(Bytes alias);
   void take_result(Request result);
   void run_loop();
   void stop_loop();

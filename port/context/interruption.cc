@@ -113,17 +113,25 @@ bool Context::cancel(Request request) {
     services_.writer.send(out.bytes());
   }
   if (!waiting.empty()) return false;
-  {
-    const std::scoped_lock lock(current_mu_);
-    for (std::size_t i = 0; i < depth_; ++i) {
-      if (levels_[i]->alias != alias) continue;
-      interrupt_from(i, Interruption::kCancelled, now_ns());
-      return false;
-    }
-    // One of its steps may hold up the loop.
-    if (depth_ > 0 && is_loop(0) && levels_.front()->cancel_ns == 0) levels_.front()->cancel_ns = now_ns();
+  const std::scoped_lock lock(current_mu_);
+  for (std::size_t i = 0; i < depth_; ++i) {
+    if (levels_[i]->alias != alias) continue;
+    interrupt_from(i, Interruption::kCancelled, now_ns());
+    return false;
   }
+  // One of its steps may hold up the loop.
+  if (depth_ > 0 && is_loop(0) && levels_.front()->cancel_ns == 0) levels_.front()->cancel_ns = now_ns();
+  // Still under current_mu_: a request that is between the mailbox and its level finds the CANCEL when it begins.
   return accept(std::move(request));
+}
+
+bool Context::take_cancel(Bytes alias) {
+  if (!mailbox_.has_cancels()) return false;
+  return !mailbox_
+              .remove_if([alias](const Request& other) {
+                return other.message.operation == Operation::kCancel && std::ranges::equal(other.message.alias, alias);
+              })
+              .empty();
 }
 
 bool Context::stop(Request request) {

@@ -10,6 +10,11 @@
 #include <utility>
 
 namespace erlang_python {
+namespace {
+
+bool is_cancel(const Request& request) { return request.message.operation == Operation::kCancel; }
+
+}  // namespace
 
 Mailbox::Mailbox() : bell_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
@@ -18,6 +23,7 @@ bool Mailbox::push(Request request) {
   const bool sleeper = asleep_for_ && asleep_for_->includes(request.message);
   const bool wakes = sleeper || (watched_for_ && watched_for_->includes(request.message));
   const bool nested = is_nested(request.message);
+  cancels_ += is_cancel(request) ? 1 : 0;
   (nested ? nested_ : ordinary_).push_back(std::move(request));
   count();
   if (sleeper) asleep_for_.reset();
@@ -54,6 +60,7 @@ std::optional<Request> Mailbox::pop(const Wanted& wanted) {
   if (found != nested_.end()) {
     request.emplace(std::move(*found));
     nested_.erase(found);
+    cancels_ -= is_cancel(*request) ? 1 : 0;
   } else if (!wanted.nested_only && !ordinary_.empty()) {
     request.emplace(std::move(ordinary_.front()));
     ordinary_.pop_front();
@@ -120,6 +127,7 @@ std::vector<Request> Mailbox::remove_if(const std::function<bool(const Request&)
       (unwanted(request) ? (void)removed.push_back(std::move(request)) : (void)kept.push_back(std::move(request)));
     *lane = std::move(kept);
   }
+  cancels_ -= static_cast<std::size_t>(std::ranges::count_if(removed, is_cancel));
   count();
   return removed;
 }

@@ -57,6 +57,7 @@ class Mailbox {
   /// True when pop() would give something, or, with nested_only, when there was an alarm.
   bool has(const Wanted& wanted) const;
   bool empty() const { return size_.load(std::memory_order_acquire) == 0; }
+  bool has_cancels() const { return cancels_.load(std::memory_order_acquire) != 0; }
   std::size_t size() const { return size_.load(std::memory_order_relaxed); }
 
   /// Context thread: true once after each alarm().
@@ -87,6 +88,7 @@ class Mailbox {
   UniqueFd bell_;  ///< eventfd
   std::atomic<std::size_t> size_ = 0;
   std::atomic<std::size_t> nested_size_ = 0;
+  std::atomic<std::size_t> cancels_ = 0;
   std::atomic<bool> alarm_ = false;
 
   mutable std::mutex mu_;

@@ -76,6 +76,25 @@ TEST_CASE("who waits for a callback gets results and chains that are not newer t
   CHECK(mailbox.size() == 2);
 }
 
+TEST_CASE("it knows whether a CANCEL waits") {
+  Mailbox mailbox;
+  const auto cancel = [] {
+    Request made;
+    made.message.operation = Operation::kCancel;
+    return made;
+  };
+  CHECK_FALSE(mailbox.push(request(1)));
+  CHECK_FALSE(mailbox.has_cancels());
+  for (int i = 0; i < 3; ++i) CHECK_FALSE(mailbox.push(cancel()));
+  CHECK(mailbox.has_cancels());
+  CHECK(mailbox.pop()->message.operation == Operation::kCancel);
+  CHECK(mailbox.has_cancels());
+  const auto removed = mailbox.remove_if([](const Request& r) { return r.message.operation == Operation::kCancel; });
+  CHECK(removed.size() == 2);
+  CHECK_FALSE(mailbox.has_cancels());
+  CHECK(mailbox.pop()->message.env == 1);
+}
+
 TEST_CASE("an alarm ends the wait for a callback, also when it comes before") {
   Mailbox mailbox;
   mailbox.alarm();
