@@ -145,14 +145,21 @@ is_alive(Destination) ->
 
 %% The bytes of a message count as done when it has been sent, so a slow node slows Python down.
 remote(Node, Destination, Message, Bytes, M = #messages{done = Done, senders = Senders}) ->
-    {Pid, Waiting} = case Senders of
-        #{Node := Sender} -> Sender;
-        _ ->
-            Owner = self(),
-            {spawn_link(fun() -> send(Owner, Node) end), 0}
-    end,
-    Pid ! {Destination, Message, Bytes},
-    M#messages{done = Done - Bytes, senders = Senders#{Node => {Pid, Waiting + Bytes}}}.
+    case sender(Node, Senders) of
+        {Pid, Waiting} ->
+            Pid ! {Destination, Message, Bytes},
+            M#messages{done = Done - Bytes, senders = Senders#{Node => {Pid, Waiting + Bytes}}};
+        none ->
+            lost(no_room_for_a_process, M)
+    end.
+
+sender(Node, Senders) when is_map_key(Node, Senders) ->
+    map_get(Node, Senders);
+sender(Node, _Senders) ->
+    Owner = self(),
+    try {spawn_link(fun() -> send(Owner, Node) end), 0}
+    catch error:system_limit -> none
+    end.
 
 -spec send(pid(), node()) -> no_return().
 send(Owner, Node) ->

@@ -34,7 +34,8 @@ refused(Pool, Reason) ->
     gen_server:cast(?MODULE, {refused, Pool, Reason}).
 
 %% @doc So many messages from Python had nobody to go to; why the first of them had not. py_messages limits the rate.
--spec messages_lost(atom(), pos_integer(), unknown | malformed | atom_table_full | {nobody, term()}) -> ok.
+-spec messages_lost(atom(), pos_integer(), Why) -> ok when
+      Why :: unknown | malformed | atom_table_full | no_room_for_a_process | {nobody, term()}.
 messages_lost(Pool, Count, Why) ->
     gen_server:cast(?MODULE, {messages_lost, Pool, Count, Why}).
 
@@ -73,6 +74,7 @@ handle_cast({messages_lost, Pool, Count, Why}, none) ->
 lost(unknown) -> "";
 lost(malformed) -> ": not a message";
 lost(atom_table_full) -> [": ", py_error:format_error({not_encodable, atom_table_full})];
+lost(no_room_for_a_process) -> ": no process can be started to send to the other node, see the emulator flag +P";
 lost({nobody, Destination}) -> io_lib:format(": there is no process ~tp", [Destination], [{chars_limit, 200}]).
 
 level(1) -> notice;
