@@ -60,9 +60,7 @@ calls_while_stopped(_) ->
 stop_with_calls_in_flight(_) ->
     ok = py_test:start(),
     [Ctx | _] = py_context_router:contexts(),
-    File = py_test:temp_file("stop"),
-    Running = py_test:async(fun() -> py:call(Ctx, probe, touch_and_wait, [list_to_binary(File), 600]) end),
-    py_test:wait_file(File),
+    Running = py_test:waiting(Ctx, 600),
     Queued = [py_test:async(fun() -> py:call(Ctx, probe, echo, [N]) end) || N <- [1, 2]],
     py_test:eventually(fun() -> py_semaphore:current() =:= 3 end),
     ok = application:stop(erlang_python),
@@ -101,7 +99,7 @@ semaphore_counts_every_kind_of_call(_) ->
             end || {N, Kind} <- lists:zip(lists:seq(1, 6), Kinds)],
     {ok, _} = py:call(Two, probe, open_gate, [<<"kinds">>]),
     _ = [?assert(lists:member(py_test:join(Job), [ok, {ok, <<"open">>}])) || Job <- Jobs],
-    py_test:eventually(fun() -> py_semaphore:current() =:= 0 end).
+    py_test:no_slots_taken().
 
 bound(Ctx, Fun) ->
     ok = py_context_router:bind_context(Ctx),
@@ -160,17 +158,17 @@ older_names_are_mapped(_) ->
 
 %% Proves that each start with older names gives one warning, which names them, and that without them there is none.
 older_names_warn_once(_) ->
-    Log = py_test:collect_log(),
+    Log = py_test_log:collect(),
     try
         ok = py_test:start([{num_workers, 2}, {num_async_workers, 2}]),
-        ?assertMatch(#{level := warning}, py_test:wait_log("num_workers")),
+        ?assertMatch(#{level := warning}, py_test_log:wait("num_workers")),
         py_test:stop(),
         ?assertEqual([], [E || E = #{level := warning} <- collected(), mentions_older_name(E)]),
         ok = py_test:start(),
         py_test:stop(),
         ?assertEqual([], [E || E <- collected(), mentions_older_name(E)])
     after
-        py_test:stop_log(Log)
+        py_test_log:stop(Log)
     end.
 
 collected() ->
@@ -178,7 +176,7 @@ collected() ->
     after 0 -> []
     end.
 
-mentions_older_name(Event) -> string:find(py_test:log_text(Event), "num_workers") =/= nomatch.
+mentions_older_name(Event) -> string:find(py_test_log:text(Event), "num_workers") =/= nomatch.
 
 %% Proves that imports, paths and preload_code apply to every pool, also to one started later.
 imports_paths_preload_for_every_pool(_) ->
@@ -214,20 +212,20 @@ pools_from_configuration_that_fail(_) ->
 %% Proves that a pool of sys.config whose Python code fails says why, in the log and to its callers, while the
 %% application and the other pools serve.
 pool_from_configuration_with_failing_code(_) ->
-    Log = py_test:collect_log(),
+    Log = py_test_log:collect(),
     try
         ok = py_test:start([{pools, [{bad_pool, 1, #{preload => <<"1 / 0">>}}]}]),
-        _ = py_test:wait_log("ZeroDivisionError"),
+        _ = py_test_log:wait("ZeroDivisionError"),
         {error, Reason} = py:call(bad_pool, probe, echo, [1]),
         ?assertNotEqual(nomatch, string:find(io_lib:format("~tp", [Reason]), "ZeroDivisionError")),
         ?assertEqual({ok, 1}, py:call(probe, echo, [1]))
     after
-        py_test:stop_log(Log)
+        py_test_log:stop(Log)
     end.
 
 start_fails(Env, Part) ->
     py_test:stop(),
-    Log = py_test:collect_log(),
+    Log = py_test_log:collect(),
     try
         ok = application:load(erlang_python),
         _ = [application:set_env(erlang_python, K, V) || {K, V} <- Env],
@@ -236,7 +234,7 @@ start_fails(Env, Part) ->
         ?assertNotEqual({Text, nomatch}, {Text, string:find(Text, Part)}),
         ?assertNot(lists:keymember(erlang_python, 1, application:which_applications()))
     after
-        py_test:stop_log(Log)
+        py_test_log:stop(Log)
     end.
 
 %% Proves that a virtual environment can be set for all pools.

@@ -20,14 +20,12 @@ groups() ->
              self_is_the_caller, namespaces, calls_to_erlang, reentry, async_calls_in_callbacks, in_order,
              run, create_and_spawn, pool_is_sticky, run_async, submit, loop_is_started_and_stopped,
              the_owner_of_a_loop, a_loop_that_does_not_stop, a_stopped_loop_serves_nothing, bad_arguments, nothing_is_left],
-    [{worker, [], Cases}, {owngil, [], Cases}].
+    py_test_modes:groups(Cases).
 
 init_per_suite(Config) -> Config.
 end_per_suite(_Config) -> py_test:stop().
 
-init_per_group(Mode, Config) ->
-    ok = py_test:start([{context_mode, Mode}]),
-    [{mode, Mode} | Config].
+init_per_group(Mode, Config) -> py_test_modes:start_group(Mode, Config).
 
 end_per_group(_Group, _Config) -> ok.
 
@@ -493,7 +491,7 @@ nothing_is_left(_) ->
             py_test:eventually(fun() -> Waiting() =:= {ok, []} orelse Waiting() end)
         end,
         py_test:contexts(default)),
-    ok = py_test:eventually(fun() -> py_semaphore:current() =:= 0 end),
+    ok = py_test:no_slots_taken(),
     receive Message -> ?assertEqual(none, Message) after 0 -> ok end.
 
 %% Proves that coroutines that wait hold no slot: with two slots a thousand wait and calls go on.

@@ -9,7 +9,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() -> [{group, worker}, {group, owngil} | once()].
 
-groups() -> [{Mode, [], in_both_modes()} || Mode <- [worker, owngil]].
+groups() -> py_test_modes:groups(in_both_modes()).
 
 in_both_modes() ->
     [name_of_the_loop, several_at_once, mode, tcp, udp, unix_sockets, tls, subprocesses, killed_subprocess, executors,
@@ -24,14 +24,10 @@ init_per_suite(Config) -> ok = py_test:start([{max_concurrent, 100}]), Config.
 end_per_suite(_Config) -> py_test:stop(), py_test:remove_temp_files().
 
 init_per_group(Mode, Config) ->
-    case Mode =:= worker orelse py:subinterp_supported() of
-        true -> start_group(Mode, Config);
-        false -> {skip, "this Python has no subinterpreters with a GIL of their own"}
+    case py_test_modes:init_group(Mode, Config) of
+        {skip, _} = Skip -> Skip;
+        InMode -> [{pool, py_test:start_pool(3, #{mode => Mode, hard_timeout_grace => 20000})} | InMode]
     end.
-
-start_group(Mode, Config) ->
-    Pool = py_test:start_pool(3, #{mode => Mode, hard_timeout_grace => 20000}),
-    [{mode, Mode}, {pool, Pool} | Config].
 
 end_per_group(_Mode, Config) -> py_test:stop_pool(?config(pool, Config)).
 
@@ -211,14 +207,11 @@ asyncio_is_imported_lazily(_) ->
             Looked = <<"erlang and 'asyncio' in __import__('sys').modules">>,
             ?assertEqual({ok, false}, py:eval(hd(py_test:contexts(Pool)), Looked))
         end)
-    end, [worker | [owngil || py:subinterp_supported()]]).
+    end, py_test_modes:supported()).
 
 %% Proves that a context that takes over the interpreter of a stopped one does not inherit what that one installed.
 policy_ends_with_its_context(_) ->
-    case py:subinterp_supported() of
-        true -> policy_ends();
-        false -> {skip, "this Python has no subinterpreters with a GIL of their own"}
-    end.
+    py_test_modes:with_owngil(fun policy_ends/0).
 
 policy_ends() ->
     Opts = #{mode => owngil},

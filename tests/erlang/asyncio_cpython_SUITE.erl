@@ -28,10 +28,7 @@ worker(_) -> all_modules(worker).
 
 %% Proves the same of an owngil context.
 owngil(_) ->
-    case py:subinterp_supported() of
-        true -> all_modules(owngil);
-        false -> {skip, "this Python has no subinterpreters with a GIL of their own"}
-    end.
+    py_test_modes:with_owngil(fun() -> all_modules(owngil) end).
 
 all_modules(Mode) ->
     {ok, Modules} = py:call(cpython_tests, modules, []),

@@ -64,9 +64,7 @@ next_call_after_timeout(_) ->
 queued_timeout(_) ->
     py_test:with_pool(1, #{}, fun(Pool) ->
         Ctx = py_context_router:get_context(Pool),
-        File = py_test:temp_file("queued"),
-        First = py_test:async(fun() -> py:call(Ctx, probe, touch_and_wait, [list_to_binary(File), 1.0]) end),
-        py_test:wait_file(File),
+        First = py_test:waiting(Ctx, 1.0),
         ?assertEqual({error, timeout}, py:call(Ctx, probe, arrive, [queued], #{timeout => 50})),
         ?assertEqual({ok, <<"waited">>}, py_test:join(First)),
         ?assertEqual({ok, []}, py:call(Ctx, probe, arrivals, []))

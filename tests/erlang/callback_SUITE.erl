@@ -27,8 +27,7 @@ init_per_suite(Config) ->
 end_per_suite(_Config) -> py_test:stop().
 
 end_per_testcase(_Case, _Config) ->
-    ok = py_test:unregister_all(),
-    ok = py_test:nothing_left().
+    py_test_callbacks:clean_up().
 
 %% Names.
 
@@ -72,7 +71,7 @@ bad_registrations(_) ->
 %% Proves that erlang.call, erlang.name and `from erlang import name' are the same function, in both modes.
 every_way_to_call(_) ->
     ok = py:register_function(add, fun([A, B]) -> A + B end),
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         _ = [?assertEqual({ok, 3}, py:call(Ctx, calling, Way, [<<"add">>, 1, 2]))
              || Way <- [call, attribute, imported]],
         ?assertEqual({ok, 3}, py:eval(Ctx, <<"__import__('erlang').add(1, 2)">>)),
@@ -100,7 +99,7 @@ unregistered_is_an_attribute_error(_) ->
 
 %% Proves that libraries that look into the module find nothing there that is not, and the module unharmed.
 probing_finds_nothing(_) ->
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         ?assertMatch({ok, #{<<"hasattr">> := false, <<"getattr">> := <<"default">>, <<"dir">> := false,
                             <<"getattr_static">> := <<"default">>, <<"members">> := true, <<"file">> := true,
                             <<"doc">> := true, <<"signature">> := false, <<"path">> := true, <<"all">> := true,
@@ -175,7 +174,7 @@ keyword_arguments_are_refused(_) ->
 %% Proves which attributes the exception has that an Erlang function's failure becomes.
 error_attributes(_) ->
     ok = py:register_function(boom, fun([X]) -> error({kaboom, X}) end),
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         {ok, Caught} = py:call(Ctx, calling, caught, [boom, 7]),
         ?assertMatch(#{<<"type">> := <<"ErlangError">>, <<"function">> := <<"boom">>, <<"error_class">> := <<"error">>,
                        <<"class">> := <<"error">>, <<"reason">> := {<<"kaboom">>, 7},
@@ -274,7 +273,7 @@ callback_in_preload(_) ->
     Preload = <<"import erlang\nfound = erlang.config(16)\n">>,
     _ = [py_test:with_context(#{mode => Mode, preload => Preload}, fun(Ctx) ->
              ?assertEqual({ok, {[], 4.0}}, py:eval(Ctx, <<"found">>))
-         end) || Mode <- modes()],
+         end) || Mode <- py_test_modes:supported()],
     py_test:with_pool(2, #{preload => Preload}, fun(Pool) ->
         _ = [?assertEqual({ok, {[], 4.0}}, py:eval(Ctx, <<"found">>)) || Ctx <- py_test:contexts(Pool)]
     end).
@@ -304,7 +303,7 @@ callback_in_destructor(_) ->
     ok = py:register_function(tell, fun([Value]) -> Self ! {told, Value}, none end),
     Code = <<"import erlang\nclass Last:\n    def __init__(self, n): self.n = n\n"
              "    def __del__(self, tell=erlang.tell): tell(self.n)\n">>,
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         ok = py:exec(Ctx, Code),
         ok = py:exec(Ctx, <<"x = Last('deleted')\ndel x\n">>),
         receive {told, <<"deleted">>} -> ok end,
@@ -316,15 +315,6 @@ callback_in_destructor(_) ->
     end).
 
 %% Helpers.
-
-in_both_modes(Fun) ->
-    lists:foreach(fun(Mode) -> py_test:with_context(#{mode => Mode}, Fun) end, modes()).
-
-modes() ->
-    case py:subinterp_supported() of
-        true -> [worker, owngil];
-        false -> [worker]
-    end.
 
 atoms(Text) when is_binary(Text) -> binary_to_atom(Text);
 atoms(Other) -> Other.

@@ -15,7 +15,7 @@ groups() ->
                   cancellation_ends_the_process, timeout_of_a_coroutine, others_run_meanwhile,
                       large_values_of_coroutines,
                   nested_calls_of_coroutines_elsewhere],
-    [{worker, [], Threads ++ Coroutines}, {owngil, [], Threads ++ Coroutines}].
+    py_test_modes:groups(Threads ++ Coroutines).
 
 init_per_suite(Config) ->
     ok = py_test:start(),
@@ -23,12 +23,7 @@ init_per_suite(Config) ->
 
 end_per_suite(_Config) -> py_test:stop().
 
-init_per_group(owngil, Config) ->
-    case py:subinterp_supported() of
-        true -> [{mode, owngil} | Config];
-        false -> {skip, "this Python has no interpreters with their own GIL"}
-    end;
-init_per_group(Mode, Config) -> [{mode, Mode} | Config].
+init_per_group(Mode, Config) -> py_test_modes:init_group(Mode, Config).
 
 end_per_group(_Group, _Config) -> ok.
 
@@ -41,8 +36,7 @@ init_per_testcase(_Case, Config) ->
 
 end_per_testcase(_Case, Config) ->
     ok = py_context:stop(ctx(Config)),
-    ok = py_test:unregister_all(),
-    ok = py_test:nothing_left().
+    py_test_callbacks:clean_up().
 
 %% Threads.
 

@@ -16,7 +16,7 @@ groups() ->
              answers_while_stopping,
              stop_from_a_callback, death_in_the_middle, death_across_pools, caller_is_killed, callback_is_abandoned,
              answer_after_the_timeout],
-    [{worker, [], Cases}, {owngil, [], Cases}].
+    py_test_modes:groups(Cases).
 
 init_per_suite(Config) ->
     ok = py_test:start(),
@@ -24,12 +24,7 @@ init_per_suite(Config) ->
 
 end_per_suite(_Config) -> py_test:stop().
 
-init_per_group(owngil, Config) ->
-    case py:subinterp_supported() of
-        true -> [{mode, owngil} | Config];
-        false -> {skip, "this Python has no interpreters with their own GIL"}
-    end;
-init_per_group(Mode, Config) -> [{mode, Mode} | Config].
+init_per_group(Mode, Config) -> py_test_modes:init_group(Mode, Config).
 
 end_per_group(_Group, _Config) -> ok.
 
@@ -50,8 +45,7 @@ init_per_testcase(_Case, Config) ->
 
 end_per_testcase(_Case, Config) ->
     _ = py_test:stop_pool(proplists:get_value(pool, Config)),
-    ok = py_test:unregister_all(),
-    ok = py_test:nothing_left().
+    py_test_callbacks:clean_up().
 
 %% Proves that the timeout of the outermost call ends all levels, the last of which sleeps in Python, and that their
 %% finally blocks run and may call Erlang.

@@ -17,8 +17,7 @@ init_per_suite(Config) ->
 end_per_suite(_Config) -> py_test:stop().
 
 end_per_testcase(_Case, _Config) ->
-    ok = py_test:unregister_all(),
-    ok = py_test:nothing_left().
+    py_test_callbacks:clean_up().
 
 %% Proves that a value of every type comes to Erlang as an argument, and back as a result, as it is.
 every_type_both_ways(_) ->
@@ -28,7 +27,7 @@ every_type_both_ways(_) ->
     Values = [0, -1, 255, 256, 1 bsl 70, -(1 bsl 200), 1.5, -0.0, true, false, none, [], [1, 2, 3], "abc", {}, {1},
               {<<"a">>, {<<"b">>, [none]}}, #{}, #{<<"b">> => [2]}, #{1 => {2, 3}}, <<>>, <<"text">>, <<0, 255, 254>>,
               <<"grüße"/utf8>>, self(), make_ref(), lists:seq(1, 1000), list_to_tuple(lists:seq(1, 300))],
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         _ = [begin
                  ?assertEqual({ok, Value}, py:call(Ctx, calling, call, [same, Value])),
                  {ok, _} = py:call(Ctx, calling, call, [tell, Value]),
@@ -73,7 +72,7 @@ values_over_the_limit(_) ->
 %% Proves that a result that Python cannot hold is a ConversionError for who called, at once.
 result_python_cannot_hold(_) ->
     ok = py:register_function(make, fun([1]) -> deep(5000); ([2]) -> #{#{} => 1} end),
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         _ = [?assertMatch({ok, {<<"ConversionError">>, _}}, py:call(Ctx, calling, raised, [make, What]))
              || What <- [1, 2]],
         _ = [?assertMatch({error, {not_encodable, _}}, py:call(Ctx, calling, call, [make, What])) || What <- [1, 2]],
@@ -103,15 +102,6 @@ new_atoms(_) ->
                  py:call(calling, call, [fresh, <<"fresh_", (list_to_binary(Name))/binary>>])).
 
 %% Helpers.
-
-in_both_modes(Fun) ->
-    lists:foreach(fun(Mode) -> py_test:with_context(#{mode => Mode}, Fun) end, modes()).
-
-modes() ->
-    case py:subinterp_supported() of
-        true -> [worker, owngil];
-        false -> [worker]
-    end.
 
 deep(0) -> [];
 deep(N) -> [deep(N - 1)].

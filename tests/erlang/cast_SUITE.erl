@@ -117,7 +117,7 @@ cast_waits_for_a_slot(_) ->
 %% Proves that casts of a process that is gone give their slots back.
 cast_of_a_dead_caller(_) ->
     py_test:in_process(fun() -> [py:cast(probe, tagged_sleep, [N, 0.01]) || N <- lists:seq(1, 20)] end),
-    py_test:eventually(fun() -> py_semaphore:current() =:= 0 end),
+    py_test:no_slots_taken(),
     ?assertEqual({ok, 1}, py:call(probe, echo, [1])).
 
 %% Proves that results of parallel are in the order of the calls, whatever order they ended in.

@@ -102,7 +102,7 @@ worker_interpreter(_) ->
 
 %% Proves that an owngil context is a subinterpreter, and that two have different numbers.
 owngil_interpreter(_) ->
-    owngil(fun() ->
+    py_test_modes:with_owngil(fun() ->
         py_test:with_context(#{mode => owngil}, fun(One) -> py_test:with_context(#{mode => owngil}, fun(Two) ->
             ?assertEqual([true, true], [py_context:is_subinterp(Ctx) || Ctx <- [One, Two]]),
             Ids = [interpreter(Ctx) || Ctx <- [One, Two]],
@@ -127,12 +127,12 @@ one_thread_for_life(_) ->
                   | [py:call(Ctx, threading, get_ident, []) || _ <- lists:seq(1, 20)]]
              end) || _ <- lists:seq(1, 30)],
              ?assertMatch([{ok, _}], lists:usort(lists:append([py_test:join(Job) || Job <- Jobs])))
-         end) || Mode <- modes()],
+         end) || Mode <- py_test_modes:supported()],
     ok.
 
 %% Proves that what one owngil context imports or changes is not seen by another.
 owngil_shares_no_modules(_) ->
-    owngil(fun() ->
+    py_test_modes:with_owngil(fun() ->
         py_test:with_context(#{mode => owngil}, fun(One) -> py_test:with_context(#{mode => owngil}, fun(Two) ->
             ok = py:exec(One, <<"import sys, wave\nsys.modules['made_up'] = wave\nsys.path.append('/only/one')\n">>),
             See = <<"(lambda sys: [n in sys.modules for n in ('wave', 'made_up')] + ['/only/one' in sys.path])"
@@ -144,7 +144,7 @@ owngil_shares_no_modules(_) ->
 
 %% Proves that a context with a GIL of its own answers while another one computes without giving up its GIL.
 owngil_contexts_run_side_by_side(_) ->
-    owngil(fun() ->
+    py_test_modes:with_owngil(fun() ->
         py_test:with_pool(2, #{mode => owngil, hard_timeout_grace => 200}, fun(Pool) ->
             [One, Two] = py_test:contexts(Pool),
             {ok, 0} = py:call(One, probe, echo, [0]),
@@ -162,7 +162,7 @@ owngil_contexts_run_side_by_side(_) ->
 
 %% Proves that an owngil context that reuses the interpreter of a stopped one finds none of its predecessor's state.
 stopped_owngil_context_leaves_nothing(_) ->
-    owngil(fun() ->
+    py_test_modes:with_owngil(fun() ->
         py_test:with_context(#{mode => owngil}, fun(_Keeper) ->
             py_test:with_context(#{mode => owngil}, fun(Ctx) ->
                 ok = py_context:exec(Ctx, <<"left_over = 1\nimport sys\nsys.path.append('/left/over')">>),
@@ -179,7 +179,7 @@ stopped_owngil_context_leaves_nothing(_) ->
 %% Proves that an extension that refuses subinterpreters gives an error with its name and the two ways out.
 %% Of the standard library readline, curses or tracemalloc refuse, as far as this Python has them.
 refusing_extension_is_named(_) ->
-    owngil(fun() ->
+    py_test_modes:with_owngil(fun() ->
         {ok, Present} = py:eval(<<"[n for n in ('_curses', 'readline', '_tracemalloc', 'faulthandler', '_tkinter') "
                                   "if __import__('importlib.util').util.find_spec(n)]">>),
         Contexts = fun(Module) ->
@@ -197,7 +197,7 @@ preloaded_context(_) ->
     _ = [py_test:with_context(#{mode => Mode, preload => <<"n = 5\ndef five():\n    return n\n">>}, fun(Ctx) ->
              ?assertEqual({{ok, 5}, {ok, 5}}, {py_context:eval(Ctx, <<"n">>),
                                                py_context:call(Ctx, '__main__', five, [])})
-         end) || Mode <- modes()],
+         end) || Mode <- py_test_modes:supported()],
     ok.
 
 %% Proves that a context with a memory limit shares its OS process with no other, so that it alone can be killed.
@@ -212,9 +212,7 @@ context_with_memory_limit_has_its_own_process(_) ->
 calls_in_arrival_order(_) ->
     py_test:with_pool(1, #{}, fun(Pool) ->
         Ctx = py_context_router:get_context(Pool),
-        File = py_test:temp_file("first"),
-        First = py_test:async(fun() -> py:call(Ctx, probe, touch_and_wait, [list_to_binary(File), 1.0]) end),
-        py_test:wait_file(File),
+        First = py_test:waiting(Ctx, 1.0),
         Large = binary:copy(<<"x">>, 2500000),
         Jobs = [begin
                     Filler = case N rem 5 of 0 -> Large; _ -> <<>> end,
@@ -244,11 +242,11 @@ call_forms(_) ->
 %% Proves that interrupt ends the running call with {error,interrupted}, in both modes.
 interrupt_running(_) ->
     _ = [py_test:with_context(#{mode => Mode}, fun(Ctx) ->
-             Running = spinning(Ctx),
+             Running = py_test:spinning(Ctx),
              ?assertEqual(ok, py:interrupt(Ctx)),
              ?assertEqual({error, interrupted}, py_test:join(Running)),
              ?assertEqual({ok, 1}, py:call(Ctx, probe, echo, [1]))
-         end) || Mode <- modes()],
+         end) || Mode <- py_test_modes:supported()],
     ok.
 
 %% Proves that interrupting an idle context says so and does nothing.
@@ -283,7 +281,7 @@ interrupt_until(Ctx, Stop) ->
 %% Proves that requests that wait behind an interrupted one run as if nothing had happened.
 interrupt_queued_survive(_) ->
     py_test:with_context(#{}, fun(Ctx) ->
-        Running = spinning(Ctx),
+        Running = py_test:spinning(Ctx),
         Refs = [py:cast(Ctx, probe, echo, [N]) || N <- [1, 2, 3]],
         ok = py:interrupt(Ctx),
         ?assertEqual({error, interrupted}, py_test:join(Running)),
@@ -294,21 +292,19 @@ interrupt_queued_survive(_) ->
 queued_timeout_touches_nobody(_) ->
     _ = [py_test:with_context(#{mode => Mode}, fun(Ctx) ->
              {ok, []} = py:call(Ctx, probe, arrivals, []),
-             File = py_test:temp_file("queue"),
-             Running = py_test:async(fun() -> py:call(Ctx, probe, touch_and_wait, [list_to_binary(File), 0.5]) end),
-             py_test:wait_file(File),
+             Running = py_test:waiting(Ctx, 0.5),
              Queued = [py_test:async(fun() -> py:call(Ctx, probe, arrive, [N], #{timeout => 30}) end)
                        || N <- lists:seq(1, 20)],
              ?assertEqual([{error, timeout}], lists:usort([py_test:join(Q) || Q <- Queued])),
              ?assertEqual({ok, <<"waited">>}, py_test:join(Running)),
              ?assertEqual({ok, []}, py:call(Ctx, probe, arrivals, []))
-         end) || Mode <- modes()],
+         end) || Mode <- py_test_modes:supported()],
     ok.
 
 %% Proves that py_context:interrupt is the same.
 interrupt_through_py_context(_) ->
     py_test:with_context(#{}, fun(Ctx) ->
-        Running = spinning(Ctx),
+        Running = py_test:spinning(Ctx),
         ?assertEqual(ok, py_context:interrupt(Ctx)),
         ?assertEqual({error, interrupted}, py_test:join(Running)),
         ?assertEqual(not_running, py_context:interrupt(Ctx))
@@ -319,7 +315,7 @@ thousand_worker_contexts(_) -> come_and_go(worker, 300, 700, 24 bsl 20).
 
 %% Proves the same of two hundred owngil contexts; a parked interpreter serves the next context where it cannot be
 %% ended.
-two_hundred_owngil_contexts(_) -> owngil(fun() -> come_and_go(owngil, 60, 140, 48 bsl 20) end).
+two_hundred_owngil_contexts(_) -> py_test_modes:with_owngil(fun() -> come_and_go(owngil, 60, 140, 48 bsl 20) end).
 
 come_and_go(Mode, WarmUp, Count, Bound) ->
     py_test:with_context(#{mode => worker}, fun(Keeper) ->
@@ -342,30 +338,11 @@ starts_and_stops(Mode, Count, OsPid) ->
 stop_while_busy(_) ->
     py_test:with_context(#{}, fun(Other) ->
         {ok, Ctx} = py_context:new(#{}),
-        Running = spinning(Ctx),
+        Running = py_test:spinning(Ctx),
         Queued = py:cast(Ctx, probe, echo, [1]),
         ok = py_context:stop(Ctx),
         ?assertEqual({error, {context_died, stopped}}, py_test:join(Running)),
         ?assertEqual({error, {context_died, stopped}}, py:await(Queued)),
         ?assertEqual({ok, 2}, py:call(Other, probe, echo, [2])),
-        py_test:eventually(fun() -> py_semaphore:current() =:= 0 end)
+        py_test:no_slots_taken()
     end).
-
-%% A call that runs bytecode for ever, known to have begun.
-spinning(Ctx) ->
-    File = py_test:temp_file("spin"),
-    Job = py_test:async(fun() -> py:call(Ctx, probe, touch_and_spin, [list_to_binary(File)]) end),
-    py_test:wait_file(File),
-    Job.
-
-modes() ->
-    case py:subinterp_supported() of
-        true -> [worker, owngil];
-        false -> [worker]
-    end.
-
-owngil(Fun) ->
-    case py:subinterp_supported() of
-        true -> Fun();
-        false -> {skip, "this Python has no interpreters with their own GIL"}
-    end.

@@ -13,7 +13,7 @@ all() -> [{group, worker}, {group, owngil}].
 groups() ->
     Cases = [main_module, main_per_process, multiprocessing_default, process_pool, subprocess_output, traceback_source,
              source_of_function, many_keywords, frame_builtins, exit_is_an_exception, closed_output, output_descriptor],
-    [{worker, Cases}, {owngil, Cases}].
+    py_test_modes:groups(Cases).
 
 init_per_suite(Config) ->
     {ok, _} = application:ensure_all_started(erlang_python),
@@ -118,18 +118,12 @@ closed_output(Config) ->
     OsPid = maps:get(os_pid, maps:get(libraries, py:stats())),
     ok = run(Config, "import os\nos.dup2(os.open(os.devnull, os.O_WRONLY), 1)\nos.close(2)"),
     timer:sleep(200),
-    Before = cpu_ticks(OsPid),
+    Before = py_test:cpu_ticks(OsPid),
     timer:sleep(1000),
-    ?assert(cpu_ticks(OsPid) - Before < 20),
+    ?assert(py_test:cpu_ticks(OsPid) - Before < 20),
     ?assertEqual(ok, run(Config, "print('still logged')")).
 
 %% Proves that the package's door to the log takes the two descriptors there are and no other.
 output_descriptor(Config) ->
     ?assertMatch({error, {'ValueError', _}}, run(Config, "import _erlang\n_erlang.write(7, b'x')")),
     ?assert(lists:keymember(erlang_python, 1, application:which_applications())).
-
-cpu_ticks(OsPid) ->
-    {ok, Stat} = file:read_file(["/proc/", integer_to_list(OsPid), "/stat"]),
-    [_, Rest] = binary:split(Stat, <<") ">>),
-    Fields = binary:split(Rest, <<" ">>, [global]),
-    binary_to_integer(lists:nth(12, Fields)) + binary_to_integer(lists:nth(13, Fields)).

@@ -24,8 +24,7 @@ init_per_testcase(_Case, Config) ->
 
 end_per_testcase(_Case, Config) ->
     ok = py_context:stop(ctx(Config)),
-    ok = py_test:unregister_all(),
-    ok = py_test:nothing_left().
+    py_test_callbacks:clean_up().
 
 %% Proves that a call goes on though a task that waits in the same context is late, and the port process survives.
 late_task_below_a_call(Config) ->

@@ -32,8 +32,7 @@ end_per_suite(_Config) ->
     py_test:remove_temp_files().
 
 end_per_testcase(_Case, _Config) ->
-    _ = [ok = py:unregister_function(Name) || Name <- py_functions:names()],
-    py_test:eventually(fun() -> py_semaphore:current() =:= 0 end).
+    py_test_callbacks:clean_up().
 
 %% Destinations.
 
@@ -42,7 +41,7 @@ every_destination(_) ->
     Name = own_name(),
     Self = self(),
     Node = atom_to_binary(node()),
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         _ = [begin
                  {ok, none} = py:eval(Ctx, ["erlang.send(", To, ", ('hello', ", integer_to_list(N), "))"],
                                       #{pid => Self, name => atom_to_binary(Name), node => Node}),
@@ -81,7 +80,7 @@ names_make_no_atoms(_) ->
 
 %% Proves that what can be no destination is a TypeError.
 no_destinations(_) ->
-    in_both_modes(fun(Ctx) -> ?assertEqual({ok, []}, py:call(Ctx, messaging, bad_destinations, [])) end).
+    py_test_modes:in_each(fun(Ctx) -> ?assertEqual({ok, []}, py:call(Ctx, messaging, bad_destinations, [])) end).
 
 %% Proves that bytes which are no pid, made into one, are refused, and harm nothing else.
 made_up_pids(_) ->
@@ -100,7 +99,7 @@ wrong_arguments(_) ->
 
 %% Proves that thousands of messages of one call arrive, each once, in order, and are there when the call returns.
 thousands_in_order(_) ->
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         {ok, none} = py:call(Ctx, messaging, count, [self(), 1, 50000]),
         ?assertEqual(lists:seq(1, 50000), mailbox())
     end).
@@ -128,7 +127,7 @@ messages_of_nested_calls(_) ->
         {ok, none} = py:call(messaging, nested, [To, deeper, Depth]),
         none
     end),
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         {ok, none} = py:call(Ctx, messaging, nested, [self(), deeper, 20]),
         ?assertEqual([{<<"down">>, N} || N <- lists:seq(20, 0, -1)] ++ [{<<"up">>, N} || N <- lists:seq(0, 20)],
                      mailbox())
@@ -136,7 +135,7 @@ messages_of_nested_calls(_) ->
 
 %% Proves that the messages of each of twenty threads arrive in its order, all of them.
 twenty_threads(_) ->
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         {ok, none} = py:call(Ctx, messaging, from_threads, [self(), 20, 1000]),
         Received = mailbox(),
         ?assertEqual(20000, length(Received)),
@@ -158,7 +157,7 @@ many_callers(_) ->
 
 %% Proves that messages arrive while Python goes on with something else: waiting, or computing.
 leaves_while_python_works(_) ->
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         _ = [begin
                  File = py_test:temp_file("seen"),
                  Messages = lists:seq(1, Count),
@@ -171,7 +170,7 @@ leaves_while_python_works(_) ->
 
 %% Proves that a thread which outlives its request can send, with every context idle.
 leaves_when_no_request_runs(_) ->
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         File = py_test:temp_file("go"),
         {ok, none} = py:call(Ctx, messaging, later, [self(), lists:seq(1, 1000), list_to_binary(File)]),
         ?assertEqual([], mailbox()),
@@ -184,7 +183,7 @@ leaves_when_no_request_runs(_) ->
 %% Proves that the first message of every request to a process that is dead raises ProcessError.
 dead_from_the_start(_) ->
     Dead = dead(),
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         _ = [begin
                  {ok, {<<"ProcessError">>, Text}} = py:call(Ctx, messaging, attempt, [Dead, 1]),
                  ?assertMatch({match, _}, re:run(Text, "Pid<"))
@@ -197,7 +196,7 @@ dead_from_the_start(_) ->
 
 %% Proves that who goes on sending to a process that dies learns of it, within the same request.
 dies_in_the_middle(_) ->
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         Victim = sink(),
         Ref = py:cast(Ctx, messaging, until_dead, [Victim, self()]),
         receive <<"started">> -> ok end,
@@ -236,7 +235,7 @@ every_type(_) ->
               {<<"a">>, {<<"b">>, [none]}}, #{}, #{<<"b">> => [2]}, #{1 => {2, 3}}, <<>>, <<"text">>, <<0, 255, 254>>,
               <<"grüße"/utf8>>, self(), make_ref(), lists:seq(1, 1000), list_to_tuple(lists:seq(1, 300)),
               [1 | 2], fun lists:map/2, fun() -> self() end, hd(erlang:ports()), <<5:3>>, {self(), [make_ref()]}],
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         {ok, none} = py:call(Ctx, messaging, send, [self() | Values]),
         ?assertEqual(Values, mailbox())
     end),
@@ -299,9 +298,9 @@ flood_waits_for_py_port(_) ->
         %% The first message asks whether the process is there, which py_port answers.
         py_test:eventually(fun() -> counted(Counter) > 0 end),
         true = erlang:suspend_process(Owner),
-        ok = settled(fun() -> memory(Owner) end),
+        ok = py_test:settled(fun() -> py_test:memory(Owner) end),
         ?assert(is_process_alive(element(1, Job))),
-        ?assert(memory(Owner) < 6 bsl 20),
+        ?assert(py_test:memory(Owner) < 6 bsl 20),
         ok = file:write_file(File, <<>>),
         true = erlang:resume_process(Owner),
         {ok, Sent} = py_test:join(Job),
@@ -315,11 +314,11 @@ receiver_may_be_slow(_) ->
     {ok, <<"flooded">>} = py:call(messaging, flood, [Sink, 4096, 20000]),
     ?assertEqual(20000, message_queue_len(Sink)),
     exit(Sink, kill),
-    py_test:eventually(fun() -> true = erlang:garbage_collect(Owner), memory(Owner) < 1 bsl 20 end).
+    py_test:eventually(fun() -> true = erlang:garbage_collect(Owner), py_test:memory(Owner) < 1 bsl 20 end).
 
 %% Proves that a flood to a process that is killed ends, by an error, and the context is free again.
 flood_to_a_process_that_dies(_) ->
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         Sink = sink(),
         Job = py_test:async(fun() -> py:call(Ctx, messaging, flood_for_ever, [Sink, 1000]) end),
         py_test:eventually(fun() -> message_queue_len(Sink) > 1000 end),
@@ -362,7 +361,7 @@ whereis_of_names(_) ->
 %% Proves that self is the process that asked, whatever way it asked, and None in a thread of Python's own.
 self_is_who_called(_) ->
     Self = self(),
-    in_both_modes(fun(Ctx) ->
+    py_test_modes:in_each(fun(Ctx) ->
         ?assertEqual({ok, {Self, none}}, py:call(Ctx, messaging, self_and_thread, [])),
         ?assertEqual({ok, {Self, none}}, py:await(py:cast(Ctx, messaging, self_and_thread, []))),
         ?assertEqual({ok, Self}, py:eval(Ctx, "erlang.self()")),
@@ -412,22 +411,18 @@ bound_on_atoms(_) ->
     ?assertMatch({match, _}, re:run(Text, "1000")),
     ?assertEqual({ok, {<<"Atom">>, mode}}, py:call(messaging, atom, [<<"mode">>])),
     Beyond = iolist_to_binary(["beyond_", ref_text()]),
-    Handler = py_test:collect_log(),
+    Handler = py_test_log:collect(),
     Receiver = py_test:async(fun() -> receive all_sent -> mailbox() end end),
     {ok, none} = py:eval("[erlang.send(pid, m) for m in (1, erlang.Atom(name), [erlang.Atom(name)], 2)][0]",
                          #{pid => element(1, Receiver), name => Beyond}),
     element(1, Receiver) ! all_sent,
     ?assertEqual([1, 2], py_test:join(Receiver)),
-    _ = py_test:wait_log("messages dropped: "),
-    py_test:stop_log(Handler),
+    _ = py_test_log:wait("messages dropped: "),
+    py_test_log:stop(Handler),
     ?assertError(badarg, binary_to_existing_atom(Beyond)),
     ok = py_test:start([{max_frame_bytes, ?MAX}]).
 
 %% Helpers.
-
-in_both_modes(Fun) ->
-    _ = [py_test:with_context(#{mode => Mode}, Fun) || Mode <- [worker, owngil]],
-    ok.
 
 %% All that is in the mailbox now.
 mailbox() ->
@@ -462,20 +457,6 @@ counted(Counter) ->
 message_queue_len(Pid) ->
     {message_queue_len, Length} = process_info(Pid, message_queue_len),
     Length.
-
-%% Bytes of a process and of the binaries that it holds.
-memory(Pid) ->
-    [{memory, Own}, {binary, Binaries}] = process_info(Pid, [memory, binary]),
-    Own + lists:sum([Size || {_, Size, _} <- lists:usort(Binaries)]).
-
-%% Waits until a value has stopped to change.
-settled(Fun) ->
-    Before = Fun(),
-    timer:sleep(300),
-    case Fun() of
-        Before -> ok;
-        _ -> settled(Fun)
-    end.
 
 random(0) ->
     lists:nth(rand:uniform(6), [rand:uniform(1000), rand:uniform(), true, none, <<"text">>, <<255>>]);

@@ -39,7 +39,7 @@ end_per_testcase(_Case, Config) ->
     %% It may be stopped still, and would not hear that it is to end.
     ok = py_test:signal(?config(os_pid, Config), "KILL"),
     try peer:stop(Peer) catch exit:_ -> ok end,
-    py_test:eventually(fun() -> py_semaphore:current() =:= 0 end).
+    py_test:no_slots_taken().
 
 %% Proves that a message to a pid of another node arrives.
 pids_of_another_node(Config) ->
@@ -114,9 +114,9 @@ node_that_hangs(Config) ->
         Owner = py_test:owner_of(py_test:os_pid(Pool)),
         ok = py_test:signal(?config(os_pid, Config), "STOP"),
         Job = py_test:async(fun() -> py:call(Flooding, messaging, flood, [Collector, 1 bsl 17, 400]) end),
-        ok = settled(fun() -> memory(Owner) end),
+        ok = py_test:settled(fun() -> py_test:memory(Owner) end),
         ?assert(is_process_alive(element(1, Job))),
-        ?assert(memory(Owner) < 8 bsl 20),
+        ?assert(py_test:memory(Owner) < 8 bsl 20),
         ?assertEqual({ok, 4.0}, py:call(Other, math, sqrt, [16])),
         ok = py_test:signal(?config(os_pid, Config), "CONT"),
         ?assertEqual({ok, <<"flooded">>}, py_test:join(Job)),
@@ -188,20 +188,6 @@ dead_processes(Number) ->
          {Pid, Monitor} = spawn_monitor(fun() -> ok end),
          receive {'DOWN', Monitor, process, Pid, _} -> Pid end
      end || _ <- lists:seq(1, Number)].
-
-%% Bytes of a process and of the binaries that it holds.
-memory(Pid) ->
-    [{memory, Own}, {binary, Binaries}] = process_info(Pid, [memory, binary]),
-    Own + lists:sum([Size || {_, Size, _} <- lists:usort(Binaries)]).
-
-%% Waits until a value has stopped to change.
-settled(Fun) ->
-    Before = Fun(),
-    timer:sleep(300),
-    case Fun() of
-        Before -> ok;
-        _ -> settled(Fun)
-    end.
 
 %% In the foreground: it gives up when there is one, and ends with the suite otherwise.
 start_epmd() ->

@@ -22,10 +22,9 @@ own_value_in_worker(_) ->
 
 %% Proves the same of interpreters with their own GIL.
 own_value_in_owngil(_) ->
-    case py:subinterp_supported() of
-        true -> py_test:with_pool(2, #{mode => owngil}, fun(Pool) -> load(Pool, 200, 100, small_sizes()) end);
-        false -> {skip, "this Python has no interpreters with their own GIL"}
-    end.
+    py_test_modes:with_owngil(fun() ->
+        py_test:with_pool(2, #{mode => owngil}, fun(Pool) -> load(Pool, 200, 100, small_sizes()) end)
+    end).
 
 %% Proves the same of a pool whose contexts are processes of their own.
 own_value_in_isolated_processes(_) ->
@@ -43,7 +42,7 @@ own_value_while_callers_die(_) ->
         Victims = spawn(fun() -> process_flag(trap_exit, true), victims(Pool) end),
         load(Pool, 30, 30, [0, 100, 5000, 1500000]),
         exit(Victims, kill),
-        py_test:eventually(fun() -> py_semaphore:current() =:= 0 end)
+        py_test:no_slots_taken()
     end).
 
 victims(Pool) ->
@@ -77,7 +76,7 @@ own_value_while_limit_changes(_) ->
         unlink(Changer),
         exit(Changer, kill),
         ok = py_semaphore:set_max_concurrent(300),
-        py_test:eventually(fun() -> py_semaphore:current() =:= 0 end)
+        py_test:no_slots_taken()
     end).
 
 change_limit() ->
@@ -145,25 +144,20 @@ alternating_contexts(_) ->
 
 %% Proves that a call that never ends in one context leaves the other contexts of its process answering, in both modes.
 long_call_blocks_no_other_context(_) ->
-    Modes = case py:subinterp_supported() of true -> [worker, owngil]; false -> [worker] end,
     _ = [py_test:with_pool(3, #{mode => Mode}, fun(Pool) ->
              [Busy | Free] = py_test:contexts(Pool),
-             File = py_test:temp_file("busy"),
-             Job = py_test:async(fun() -> py:call(Busy, probe, touch_and_spin, [list_to_binary(File)]) end),
-             py_test:wait_file(File),
+             Job = py_test:spinning(Busy),
              _ = [?assertEqual({ok, N}, py:call(Ctx, probe, echo, [N])) || Ctx <- Free, N <- lists:seq(1, 50)],
              ok = py:interrupt(Busy),
              ?assertEqual({error, interrupted}, py_test:join(Job))
-         end) || Mode <- Modes],
+         end) || Mode <- py_test_modes:supported()],
     ok.
 
 %% Proves that large replies of another context pass while one context computes.
 long_call_blocks_no_large_reply(_) ->
     py_test:with_pool(2, #{}, fun(Pool) ->
         [Busy, Free] = py_test:contexts(Pool),
-        File = py_test:temp_file("busy"),
-        Job = py_test:async(fun() -> py:call(Busy, probe, touch_and_spin, [list_to_binary(File)]) end),
-        py_test:wait_file(File),
+        Job = py_test:spinning(Busy),
         Text = binary:copy(<<"y">>, 10 bsl 20),
         ?assert({ok, Text} =:= py:call(Free, probe, echo, [Text])),
         ok = py:interrupt(Busy),

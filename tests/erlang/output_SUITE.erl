@@ -18,8 +18,8 @@ end_per_suite(_Config) -> py_test:stop().
 
 %% The log is collected by the process that runs the test case, so every test wraps itself.
 logged(Fun) ->
-    Log = py_test:collect_log(),
-    try Fun() after py_test:stop_log(Log) end.
+    Log = py_test_log:collect(),
+    try Fun() after py_test_log:stop(Log) end.
 
 token() -> atom_to_binary(py_test:unique(token)).
 
@@ -28,7 +28,7 @@ print_is_logged(_) ->
     logged(fun() ->
         Token = token(),
         ?assertEqual({ok, <<"done">>}, py:call(noise, to_stdout, [Token])),
-        _ = py_test:wait_log(Token)
+        _ = py_test_log:wait(Token)
     end).
 
 %% Proves that sys.stderr does too.
@@ -36,7 +36,7 @@ stderr_is_logged(_) ->
     logged(fun() ->
         Token = token(),
         {ok, _} = py:call(noise, to_stderr, [Token]),
-        _ = py_test:wait_log(Token)
+        _ = py_test_log:wait(Token)
     end).
 
 %% Proves that standard error is of a graver level than standard output.
@@ -45,8 +45,8 @@ levels_differ(_) ->
         [Out, Err] = [token() || _ <- [1, 2]],
         {ok, _} = py:call(noise, to_stdout, [Out]),
         {ok, _} = py:call(noise, to_stderr, [Err]),
-        #{level := OutLevel} = py_test:wait_log(Out),
-        #{level := ErrLevel} = py_test:wait_log(Err),
+        #{level := OutLevel} = py_test_log:wait(Out),
+        #{level := ErrLevel} = py_test_log:wait(Err),
         ?assertEqual(gt, logger:compare_levels(ErrLevel, OutLevel))
     end).
 
@@ -57,7 +57,7 @@ metadata_names_pool_and_context(_) ->
             Seen = [begin
                         Token = token(),
                         {ok, _} = py:call(Ctx, noise, to_stdout, [Token]),
-                        #{meta := #{pool := Pool, context := Context}} = py_test:wait_log(Token),
+                        #{meta := #{pool := Pool, context := Context}} = py_test_log:wait(Token),
                         Context
                     end || Ctx <- py_test:contexts(Pool)],
             ?assertEqual(2, length(lists:usort(Seen)))
@@ -70,7 +70,7 @@ raw_descriptors(_) ->
         _ = [begin
                  Token = token(),
                  {ok, _} = py:call(io, noise, to_fd, [Fd, <<Token/binary, "\n">>]),
-                 ?assertMatch(#{meta := #{pool := io}}, py_test:wait_log(Token))
+                 ?assertMatch(#{meta := #{pool := io}}, py_test_log:wait(Token))
              end || Fd <- [1, 2]],
         ok
     end).
@@ -80,9 +80,9 @@ child_processes(_) ->
     logged(fun() ->
         Token = token(),
         {ok, _} = py:call(noise, from_child, [Token]),
-        _ = py_test:wait_log(Token),
+        _ = py_test_log:wait(Token),
         {ok, _} = py:call(noise, from_child, [Token]),
-        _ = py_test:wait_log([Token, "-err"])
+        _ = py_test_log:wait([Token, "-err"])
     end).
 
 %% Proves that C's printf is captured.
@@ -90,7 +90,7 @@ c_buffers(_) ->
     logged(fun() ->
         Token = token(),
         {ok, _} = py:call(noise, from_c, [Token]),
-        _ = py_test:wait_log(Token)
+        _ = py_test_log:wait(Token)
     end).
 
 %% Proves that each line is an event of its own, in order.
@@ -99,7 +99,7 @@ lines_are_kept_apart(_) ->
         Tokens = [token() || _ <- lists:seq(1, 20)],
         {ok, _} = py:call(noise, to_stdout, [iolist_to_binary(lists:join($\n, Tokens))]),
         _ = [begin
-                 Text = py_test:log_text(py_test:wait_log([Token])),
+                 Text = py_test_log:text(py_test_log:wait([Token])),
                  ?assertEqual(1, length([T || T <- Tokens, string:find(Text, T) =/= nomatch]))
              end || Token <- Tokens],
         ok
@@ -111,8 +111,8 @@ line_without_end(_) ->
         [Part, Next] = [token() || _ <- [1, 2]],
         {ok, _} = py:call(py:context(1), noise, partial, [Part]),
         {ok, _} = py:call(py:context(1), noise, to_stdout, [Next]),
-        Text = py_test:log_text(py_test:wait_log(Part)),
-        string:find(Text, Next) =:= nomatch andalso py_test:wait_log(Next)
+        Text = py_test_log:text(py_test_log:wait(Part)),
+        string:find(Text, Next) =:= nomatch andalso py_test_log:wait(Next)
     end).
 
 %% Proves that empty lines do no harm.
@@ -120,7 +120,7 @@ empty_lines(_) ->
     logged(fun() ->
         Token = token(),
         {ok, _} = py:call(noise, to_stdout, [<<"\n\n\r\n\n", Token/binary>>]),
-        _ = py_test:wait_log(Token)
+        _ = py_test_log:wait(Token)
     end).
 
 %% Proves that a line of megabytes, printed or written, is cut or split and harms nothing.
@@ -130,12 +130,12 @@ long_lines(_) ->
         {ok, _} = py:call(noise, print_long, [5000000]),
         {ok, _} = py:call(noise, long_line, [5000000, 1]),
         {ok, _} = py:call(noise, long_line, [5000000, 2]),
-        Text = py_test:log_text(py_test:wait_log("LLLLLLLLLL")),
+        Text = py_test_log:text(py_test_log:wait("LLLLLLLLLL")),
         ?assert(byte_size(Text) < 2 bsl 20),
         Token = token(),
         py_test:eventually(fun() ->
             {ok, _} = py:call(noise, to_stdout, [Token]),
-            try py_test:wait_log(Token, 500) of _ -> true catch error:{no_log_line_with, _} -> false end
+            try py_test_log:wait(Token, 500) of _ -> true catch error:{no_log_line_with, _} -> false end
         end),
         ?assertEqual(Before, py_test:os_pid(default))
     end).
@@ -146,12 +146,12 @@ text_that_is_not_utf8(_) ->
         _ = [begin
                  Token = token(),
                  {ok, _} = py:call(noise, to_fd, [Fd, {bytes, <<255, 254, Token/binary, 128, "\n">>}]),
-                 _ = py_test:wait_log(Token)
+                 _ = py_test_log:wait(Token)
              end || Fd <- [1, 2]],
         Lone = token(),
         {ok, _} = py:call(noise, to_stdout, [Lone]),
         _ = py:exec(<<"print('lone \\ud800 surrogate')">>),
-        _ = py_test:wait_log(Lone)
+        _ = py_test_log:wait(Lone)
     end).
 
 %% Proves that text outside ASCII arrives as it was printed.
@@ -159,7 +159,7 @@ unicode_text(_) ->
     logged(fun() ->
         Token = <<(token())/binary, " naïve 日本 \x{1F600}"/utf8>>,
         {ok, _} = py:call(noise, to_stdout, [Token]),
-        _ = py_test:wait_log(Token)
+        _ = py_test_log:wait(Token)
     end).
 
 %% Proves that lines of several contexts and callers are not mixed within a line.
@@ -177,7 +177,7 @@ many_writers(_) ->
 
 collect(0) -> [];
 collect(Count) ->
-    Text = py_test:log_text(py_test:wait_log("<>")),
+    Text = py_test_log:text(py_test_log:wait("<>")),
     [Text | collect(Count - 1)].
 
 %% Proves that a flood is bounded: fewer lines are logged than were written, and later lines come through again.
@@ -193,7 +193,7 @@ floods_are_bounded(_) ->
 flood_of_prints(_) ->
     logged(fun() ->
         {ok, <<"flooded">>} = py:call(noise, flood_print, [200000], #{}, infinity),
-        _ = py_test:wait_log("dropped"),
+        _ = py_test_log:wait("dropped"),
         ?assertEqual({ok, 1}, py:call(probe, echo, [1]))
     end).
 
@@ -212,7 +212,7 @@ count_until_settled(Part, Count) ->
 count_until(Token, Part, Count) ->
     receive
         {py_test_log, Event} ->
-            Text = py_test:log_text(Event),
+            Text = py_test_log:text(Event),
             case {string:find(Text, Token), string:find(Text, Part)} of
                 {nomatch, nomatch} -> count_until(Token, Part, Count);
                 {nomatch, _} -> count_until(Token, Part, Count + 1);
@@ -238,20 +238,18 @@ standard_input_is_empty(_) ->
 
 %% Proves that output of contexts with a GIL of their own is logged with pool and context.
 owngil_output(_) ->
-    case py:subinterp_supported() of
-        false -> {skip, "this Python has no interpreters with their own GIL"};
-        true ->
-            logged(fun() ->
-                py_test:with_pool(1, #{mode => owngil}, fun(Pool) ->
-                    _ = [begin
-                             Token = token(),
-                             {ok, _} = py:call(Pool, noise, Function, [Token]),
-                             ?assertMatch(#{meta := #{pool := Pool}}, py_test:wait_log(Token))
-                         end || Function <- [to_stdout, to_stderr]],
-                    ok
-                end)
+    py_test_modes:with_owngil(fun() ->
+        logged(fun() ->
+            py_test:with_pool(1, #{mode => owngil}, fun(Pool) ->
+                _ = [begin
+                         Token = token(),
+                         {ok, _} = py:call(Pool, noise, Function, [Token]),
+                         ?assertMatch(#{meta := #{pool := Pool}}, py_test_log:wait(Token))
+                     end || Function <- [to_stdout, to_stderr]],
+                ok
             end)
-    end.
+        end)
+    end).
 
 %% Proves that what was written right before the process ended is still logged.
 output_before_death(_) ->
@@ -260,7 +258,7 @@ output_before_death(_) ->
             Ctx = py_context_router:get_context(Pool),
             Token = token(),
             {error, _} = py:exec(Ctx, <<"import os\nos.write(2, b'", Token/binary, "\\n')\nos.abort()">>),
-            _ = py_test:wait_log(Token)
+            _ = py_test_log:wait(Token)
         end)
     end).
 
@@ -269,6 +267,6 @@ output_while_starting(_) ->
     logged(fun() ->
         Token = token(),
         py_test:with_pool(1, #{preload => <<"print('", Token/binary, "')">>}, fun(_) ->
-            py_test:wait_log(Token)
+            py_test_log:wait(Token)
         end)
     end).

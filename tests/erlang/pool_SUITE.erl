@@ -349,13 +349,11 @@ stats_count(_) ->
 %% Proves that callers inside a pool that is stopped are told at once that it was stopped.
 stop_with_calls_in_flight(_) ->
     Pool = py_test:start_pool(1, #{}),
-    File = py_test:temp_file("stop"),
     [Ctx] = py_test:contexts(Pool),
-    Running = py_test:async(fun() -> py:call(Ctx, probe, touch_and_wait, [list_to_binary(File), 600]) end),
-    py_test:wait_file(File),
+    Running = py_test:waiting(Ctx, 600),
     Queued = py_test:async(fun() -> py:call(Ctx, probe, echo, [1]) end),
     py_test:eventually(fun() -> py_semaphore:current() =:= 2 end),
     ok = py_context_router:stop_pool(Pool),
     ?assertEqual([{error, {context_died, stopped}}, {error, {context_died, stopped}}],
                  [py_test:join(Job) || Job <- [Running, Queued]]),
-    py_test:eventually(fun() -> py_semaphore:current() =:= 0 end).
+    py_test:no_slots_taken().

@@ -298,28 +298,28 @@ large_message(Config) ->
 
 %% Proves that messages to nobody are dropped with a line in the log, one a second however many they are.
 messages_to_nobody(Config) ->
-    Handler = py_test:collect_log(),
+    Handler = py_test_log:collect(),
     M = deliver([{nobody, 1}, {self(), here}, {<<"nobody of this name at all">>, 1}, {{nobody, node()}, 1}],
                 messages_of(Config)),
     receive here -> ok after 0 -> error(nothing) end,
-    py_test:wait_log("python suite: 1 messages dropped: there is no process nobody"),
+    py_test_log:wait("python suite: 1 messages dropped: there is no process nobody"),
     N = deliver([{7, 1} || _ <- lists:seq(1, 1000)], M),
     receive {py_messages, log} -> ok end,
     Quiet = py_messages:handle(log, N),
-    py_test:wait_log("python suite: 1002 messages dropped"),
+    py_test_log:wait("python suite: 1002 messages dropped"),
     receive {py_messages, log} -> ok end,
     _ = py_messages:handle(log, Quiet),
-    py_test:stop_log(Handler).
+    py_test_log:stop(Handler).
 
 %% Proves that what is no message is dropped too, and what stands beside it is not.
 malformed_messages(Config) ->
-    Handler = py_test:collect_log(),
+    Handler = py_test_log:collect(),
     Atom = <<131, 104, 2, 97, 7, 119, 21, "no_atom_of_this_node?">>,
     Frame = [encoded(term_to_binary(not_a_pair)), encoded(Atom), encoded(<<>>), encoded(term_to_binary({self(), here})), <<1, 2>>],
     _ = py_messages:frame(100, iolist_to_binary(Frame), messages_of(Config)),
     receive here -> ok after 0 -> error(nothing) end,
-    py_test:wait_log("messages dropped: not a message"),
-    py_test:stop_log(Handler).
+    py_test_log:wait("messages dropped: not a message"),
+    py_test_log:stop(Handler).
 
 %% Proves that the port is told of the bytes that are done with, a quarter of a megabyte at a time, those to other nodes too.
 messages_are_acknowledged(Config) ->

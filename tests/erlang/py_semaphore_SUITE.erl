@@ -41,7 +41,7 @@ no_slot_within_the_timeout(_) ->
     ?assertEqual({error, max_concurrent}, py_test:in_process(fun() -> py_semaphore:acquire(20) end)),
     ok = py_semaphore:release(),
     ?assertEqual(ok, py_test:in_process(fun() -> py_semaphore:acquire(0) end)),
-    empty().
+    py_test:no_slots_taken().
 
 %% Proves that releasing what was not taken changes nothing.
 release_without_acquire(_) ->
@@ -73,7 +73,7 @@ waiters_are_served_in_order(_) ->
                end || N <- lists:seq(1, 30)],
     ok = py_semaphore:release(),
     ?assertEqual(Waiters, [receive {served, N} -> N end || _ <- Waiters]),
-    empty().
+    py_test:no_slots_taken().
 
 %% Proves that a waiter whose time is up neither blocks nor consumes.
 waiter_that_gives_up_is_passed_over(_) ->
@@ -85,7 +85,7 @@ waiter_that_gives_up_is_passed_over(_) ->
     ?assertEqual({error, max_concurrent}, py_test:join(First)),
     ok = py_semaphore:release(),
     ?assertEqual(ok, py_test:join(Second)),
-    empty().
+    py_test:no_slots_taken().
 
 %% Proves the same of a waiter that is killed.
 killed_waiter_is_passed_over(_) ->
@@ -98,7 +98,7 @@ killed_waiter_is_passed_over(_) ->
     _ = [exit(Pid, kill) || Pid <- Killed],
     ok = py_semaphore:release(),
     ?assertEqual(ok, py_test:join(Second)),
-    empty().
+    py_test:no_slots_taken().
 
 %% Proves that a slot held by a process that is killed comes back, also to one who waits already.
 killed_holder_leaves_nothing(_) ->
@@ -111,7 +111,7 @@ killed_holder_leaves_nothing(_) ->
     waits(element(1, Waiter)),
     exit(Holder, kill),
     ?assertEqual(ok, py_test:join(Waiter)),
-    empty().
+    py_test:no_slots_taken().
 
 %% Proves that processes killed at any instant of a call, thousands of them, leave no slot behind.
 killed_in_the_act_leaves_nothing(_) ->
@@ -123,7 +123,7 @@ killed_in_the_act_leaves_nothing(_) ->
             _ = [exit(Pid, kill) || Pid <- Pids]
         end,
         lists:seq(1, 100)),
-    empty(),
+    py_test:no_slots_taken(),
     ?assertEqual({ok, 2.0}, py:call(math, sqrt, [4])).
 
 %% Proves that raising the limit lets waiters in.
@@ -135,7 +135,7 @@ raising_wakes_waiters(_) ->
     ok = py_semaphore:set_max_concurrent(4),
     ?assertEqual([ok, ok, ok], [py_test:join(W) || W <- Waiters]),
     ok = py_semaphore:release(),
-    empty().
+    py_test:no_slots_taken().
 
 %% Proves that lowering the limit leaves holders alone and lets nobody in until there are fewer than it says.
 lowering_spares_the_running(_) ->
@@ -151,14 +151,14 @@ lowering_spares_the_running(_) ->
         [6, 5, 4, 3, 2]),
     ?assertEqual(ok, py_test:in_process(fun() -> py_semaphore:acquire(0) end)),
     ok = py_semaphore:release(),
-    empty().
+    py_test:no_slots_taken().
 
 %% Proves that no call fails or is lost while the limit goes up and down.
 lowering_and_raising_under_load(_) ->
     Jobs = [py_test:async(fun() -> [py:call(math, sqrt, [4]) || _ <- lists:seq(1, 200)] end) || _ <- lists:seq(1, 20)],
     _ = [begin ok = py_semaphore:set_max_concurrent(N), spin(2000) end || _ <- lists:seq(1, 10), N <- [1, 50, 3, 7]],
     ?assertEqual([{ok, 2.0}], lists:usort(lists:append([py_test:join(Job) || Job <- Jobs]))),
-    empty().
+    py_test:no_slots_taken().
 
 %% Proves that calls of every kind hold a slot while Python has them.
 every_call_takes_a_slot(_) ->
@@ -172,7 +172,7 @@ every_call_takes_a_slot(_) ->
             not is_process_alive(Pid)
         end),
         _ = py_test:join(Job),
-        empty()
+        py_test:no_slots_taken()
     end,
     Held(fun() -> py:call(probe, spin, []) end),
     Held(fun() -> py:eval(<<"__import__('probe').spin()">>) end),
@@ -194,7 +194,7 @@ overloaded_names_figures(_) ->
 timed_out_call_gives_its_slot_back(_) ->
     ?assertEqual({error, timeout}, py:call(time, sleep, [0.5], #{}, 50)),
     ?assertEqual(1, py_semaphore:current()),
-    empty().
+    py_test:no_slots_taken().
 
 %% Proves that what a port process held is free when it dies: for callers that live, have timed out, or were killed.
 death_of_the_port_gives_slots_back(_) ->
@@ -211,7 +211,7 @@ death_of_the_port_gives_slots_back(_) ->
         ?assertEqual({error, timeout}, py_test:join(TimedOut)),
         py_test:signal(OsPid, "KILL"),
         ?assertEqual({error, {context_died, {signal, sigkill}}}, py_test:join(Living)),
-        empty()
+        py_test:no_slots_taken()
     end).
 
 %% Proves that a crash of py_semaphore itself loses neither slots nor waiters.
@@ -227,7 +227,7 @@ restart_of_the_semaphore(_) ->
     ok = py_semaphore:release(),
     ?assertEqual(ok, py_test:join(Waiter)),
     ?assertEqual({ok, 2.0}, py:call(math, sqrt, [4])),
-    empty().
+    py_test:no_slots_taken().
 
 %% Proves that Python never has more requests than the limit, seen from Python.
 never_more_than_the_limit_run(_) ->
@@ -261,8 +261,6 @@ bad_arguments(_) ->
     ok.
 
 %% Until nobody holds anything.
-empty() ->
-    py_test:eventually(fun() -> py_semaphore:current() =:= 0 end).
 
 %% Until the process is waiting for a message.
 waits(Pid) ->

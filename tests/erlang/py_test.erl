@@ -1,5 +1,6 @@
 %% What the suites share: starting the application with a configuration of their own, pools that are stopped again,
-%% waiting for a state, looking at OS processes, and collecting log events.
+%% waiting for a state, calls that are known to run, and looking at OS processes. py_test_modes, py_test_callbacks and
+%% py_test_log have more for those that need it.
 %%
 %% Nothing here asserts on elapsed time: waiting ends when the state is reached, or fails after a bound so generous
 %% that only a product that never gets there meets it.
@@ -11,16 +12,15 @@
 %% Names, pools, contexts.
 -export([unique/1, start_pool/2, start_pool/3, stop_pool/1, with_pool/3, with_pool/4, with_context/2, contexts/1]).
 %% Processes.
--export([in_process/1, in_process/2, async/1, join/1, join/2, eventually/1, eventually/2, nothing_left/0]).
-%% Functions for Python.
--export([unregister_all/0, nested_work/2]).
+-export([in_process/1, in_process/2, async/1, join/1, join/2, eventually/1, eventually/2, settled/1, memory/1]).
+%% Calls.
+-export([waiting/2, spinning/1, spinning/2, answers/1, no_slots_taken/0, nothing_left/0]).
 %% OS processes.
--export([os_pid/1, alive/1, rss/1, signal/2, owner_of/1, port_of/1, temp_file/1, wait_file/1,
-         remove_temp_files/0]).
-%% Log.
--export([collect_log/0, stop_log/1, flush_log/0, wait_log/1, wait_log/2, log_text/1]).
-%% logger handler.
--export([log/2]).
+-export([os_pid/1, alive/1, rss/1, cpu_ticks/1, signal/2, owner_of/1, port_of/1]).
+%% Files.
+-export([temp_file/1, wait_file/1, remove_temp_files/0]).
+%% Chance.
+-export([seed/0]).
 
 -define(APP, erlang_python).
 -define(PATIENCE, 30000).
@@ -158,46 +158,64 @@ eventually(Fun, Left) ->
         _ -> timer:sleep(20), eventually(Fun, Left - 20)
     end.
 
+%% Waits until the value of Fun has stopped to change.
+-spec settled(fun(() -> term())) -> ok.
+settled(Fun) ->
+    Before = Fun(),
+    timer:sleep(300),
+    case Fun() of
+        Before -> ok;
+        _ -> settled(Fun)
+    end.
+
+%% Bytes of a process and of the binaries that it holds.
+-spec memory(pid()) -> non_neg_integer().
+memory(Pid) ->
+    [{memory, Own}, {binary, Binaries}] = process_info(Pid, [memory, binary]),
+    Own + lists:sum([Size || {_, Size, _} <- lists:usort(Binaries)]).
+
+%% Calls.
+
+%% A call of a pool or a context that waits for so many seconds, and has begun to.
+-spec waiting(atom() | pid(), number()) -> {pid(), reference()}.
+waiting(Target, Seconds) -> begun(Target, touch_and_wait, [Seconds], #{}).
+
+%% A call that runs bytecode for ever, and has begun to.
+-spec spinning(atom() | pid()) -> {pid(), reference()}.
+spinning(Target) -> spinning(Target, #{}).
+
+-spec spinning(atom() | pid(), map()) -> {pid(), reference()}.
+spinning(Target, Opts) -> begun(Target, touch_and_spin, [], Opts).
+
+begun(Target, Function, Args, Opts) ->
+    File = temp_file("begun"),
+    Job = async(fun() -> py:call(Target, probe, Function, [list_to_binary(File) | Args], Opts) end),
+    wait_file(File),
+    Job.
+
+%% Waits until a pool or a context answers, as it will again when it has died.
+-spec answers(atom() | pid()) -> ok.
+answers(Target) ->
+    eventually(fun() ->
+        case py:call(Target, probe, echo, [1]) of
+            {ok, 1} -> true;
+            Other -> Other
+        end
+    end).
+
+-spec no_slots_taken() -> ok.
+no_slots_taken() -> eventually(fun() -> py_semaphore:current() =:= 0 end).
+
 %% Waits until no request and no callback is left, and nothing that was kept for one.
 -spec nothing_left() -> ok.
 nothing_left() ->
     Slots = py_slots:ref(),
     eventually(fun() -> py_slots:callbacks(Slots) =:= 0 end),
     eventually(fun() -> ets:tab2list(py_callbacks) =:= [] end),
-    eventually(fun() -> py_semaphore:current() =:= 0 end),
+    no_slots_taken(),
     Tags = [element(6, Route) || Row <- ets:tab2list(py_routes), Route <- tuple_to_list(Row), is_tuple(Route),
                                  element(1, Route) =:= route],
     lists:foreach(fun(Tag) -> eventually(fun() -> py_slots:in_flight(Slots, Tag) =:= 0 end) end, lists:usort(Tags)).
-
-%% Functions for Python.
-
--spec unregister_all() -> ok.
-unregister_all() ->
-    lists:foreach(fun py:unregister_function/1, py_functions:names()).
-
-%% For so many milliseconds, callers begin chains of calls to and fro; each answer is checked.
--spec nested_work(pos_integer(), pos_integer()) -> ok.
-nested_work(Ms, Callers) ->
-    Until = erlang:monotonic_time(millisecond) + Ms,
-    ok = py:register_function(nested_work, fun([_, 0]) -> [];
-                                              ([Token, N]) ->
-        {ok, V} = py:call(calling, call, [nested_work, Token, N - 1]),
-        [Token | V]
-    end),
-    Jobs = [async(fun() -> nested_work_until(Until, Caller, 0) end) || Caller <- lists:seq(1, Callers)],
-    lists:foreach(fun(Job) -> true = join(Job) > 0 end, Jobs).
-
-nested_work_until(Until, Caller, N) ->
-    case erlang:monotonic_time(millisecond) < Until of
-        true ->
-            Depth = N rem 7,
-            Token = {Caller, N},
-            Expected = {ok, lists:duplicate(Depth, Token)},
-            {Expected, Expected} = {Expected, py:call(calling, call, [nested_work, Token, Depth])},
-            nested_work_until(Until, Caller, N + 1);
-        false ->
-            N
-    end.
 
 %% OS processes.
 
@@ -228,6 +246,14 @@ rss(OsPid) ->
     {match, [KiB]} = re:run(Status, "VmRSS:\\s+([0-9]+) kB", [{capture, all_but_first, list}]),
     list_to_integer(KiB) * 1024.
 
+%% Time that a process has used, in user mode and in the kernel, in hundredths of a second.
+-spec cpu_ticks(pos_integer()) -> non_neg_integer().
+cpu_ticks(OsPid) ->
+    {ok, Stat} = file:read_file(["/proc/", integer_to_list(OsPid), "/stat"]),
+    [_, Rest] = string:split(Stat, <<") ">>, trailing),
+    Fields = binary:split(Rest, <<" ">>, [global]),
+    binary_to_integer(lists:nth(12, Fields)) + binary_to_integer(lists:nth(13, Fields)).
+
 -spec signal(pos_integer(), string()) -> ok.
 signal(OsPid, Name) ->
     _ = os:cmd("kill -" ++ Name ++ " " ++ integer_to_list(OsPid)),
@@ -250,6 +276,8 @@ port_of(OsPid) ->
 owner_of(OsPid) ->
     {connected, Owner} = erlang:port_info(port_of(OsPid), connected),
     Owner.
+
+%% Files.
 
 %% A name in the temporary directory that nothing has yet.
 -spec temp_file(string()) -> file:filename().
@@ -277,60 +305,14 @@ wait_file(File) ->
     _ = file:delete(File),
     ok.
 
-%% Log.
+%% Chance.
 
-%% From now on every log event of the node's level, which is notice by default, is sent to the calling process as
-%% {py_test_log, Event}.
--spec collect_log() -> atom().
-collect_log() ->
-    Id = unique(py_test_log),
-    ok = logger:add_handler(Id, ?MODULE, #{level => all, config => #{to => self()}}),
-    Id.
-
--spec stop_log(atom()) -> ok.
-stop_log(Id) ->
-    _ = logger:remove_handler(Id),
-    flush_log().
-
--spec flush_log() -> ok.
-flush_log() ->
-    receive {py_test_log, _} -> flush_log()
-    after 0 -> ok
-    end.
-
-%% The next event whose text holds Part.
--spec wait_log(unicode:chardata()) -> logger:log_event().
-wait_log(Part) -> wait_log(Part, ?PATIENCE).
-
--spec wait_log(unicode:chardata(), timeout()) -> logger:log_event().
-wait_log(Part, Timeout) ->
-    receive
-        {py_test_log, Event} ->
-            case string:find(log_text(Event), Part) of
-                nomatch -> wait_log(Part, Timeout);
-                _ -> Event
-            end
-    after Timeout -> error({no_log_line_with, Part})
-    end.
-
-%% The message of an event as text.
--spec log_text(logger:log_event()) -> binary().
-log_text(#{msg := {string, Text}}) -> to_text(Text);
-log_text(#{msg := {report, Report}, meta := #{report_cb := Callback}}) when is_function(Callback, 1) ->
-    {Format, Args} = Callback(Report),
-    to_text(io_lib:format(Format, Args));
-log_text(#{msg := {report, Report}}) -> to_text(io_lib:format("~tp", [Report]));
-log_text(#{msg := {Format, Args}}) -> to_text(io_lib:format(Format, Args)).
-
-to_text(Chars) ->
-    case unicode:characters_to_binary(Chars) of
-        Text when is_binary(Text) -> Text;
-        _ -> iolist_to_binary(io_lib:format("~p", [Chars]))
-    end.
-
-%% logger handler.
-
--spec log(logger:log_event(), logger:handler_config()) -> ok.
-log(Event, #{config := #{to := Pid}}) ->
-    Pid ! {py_test_log, Event},
-    ok.
+%% A number to seed a random generator with: another in each run, or the one that the environment tells.
+-spec seed() -> non_neg_integer().
+seed() ->
+    Seed = case os:getenv("ERLANG_PYTHON_TEST_SEED") of
+        false -> erlang:phash2({node(), os:timestamp(), make_ref()});
+        Text -> list_to_integer(Text)
+    end,
+    ct:pal("ERLANG_PYTHON_TEST_SEED=~p repeats this run", [Seed]),
+    Seed.

@@ -15,7 +15,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() -> [{group, worker}, {group, owngil}, {group, redis}].
 
-groups() -> [{Mode, [], in_both_modes()} || Mode <- [worker, owngil]] ++ [{redis, [], redis()}].
+groups() -> [{redis, [], redis()} | py_test_modes:groups(in_both_modes())].
 
 in_both_modes() ->
     [http_answers, http_keeps_connections, http_pipelined, http_many_clients, http_under_load, http_calls_erlang,
@@ -215,9 +215,9 @@ http_idle(Config) ->
         [?assertMatch({200, _}, http_client:ask(Socket, square(3))) || Socket <- Sockets],
         OsPid = py_test:os_pid(Ctx),
         timer:sleep(200),
-        Before = cpu_ticks(OsPid),
+        Before = py_test:cpu_ticks(OsPid),
         timer:sleep(2000),
-        ?assert(cpu_ticks(OsPid) - Before < 10),
+        ?assert(py_test:cpu_ticks(OsPid) - Before < 10),
         [?assertMatch({200, _}, http_client:ask(Socket, square(4))) || Socket <- Sockets]
     end).
 
@@ -540,9 +540,3 @@ rest(Ref) ->
         {ok, _} -> rest(Ref);
         End -> End
     end.
-
-cpu_ticks(OsPid) ->
-    {ok, Stat} = file:read_file(["/proc/", integer_to_list(OsPid), "/stat"]),
-    [_, Rest] = binary:split(Stat, <<") ">>),
-    Fields = binary:split(Rest, <<" ">>, [global]),
-    binary_to_integer(lists:nth(12, Fields)) + binary_to_integer(lists:nth(13, Fields)).

@@ -9,12 +9,10 @@ suite() -> [{timetrap, {minutes, 3}}].
 all() -> [{group, worker}, {group, owngil}, {group, anywhere}].
 
 groups() ->
-    [{worker, [], in_each_mode()},
-     {owngil, [], in_each_mode()},
-     {anywhere, [],
+    [{anywhere, [],
       [through_the_default_pool, through_other_contexts, through_other_pools, isolation_by_context,
-          registered_pool_wins,
-       namespace_at_every_level_everywhere, bound_processes, created_namespace]}].
+       registered_pool_wins, namespace_at_every_level_everywhere, bound_processes, created_namespace]}
+     | py_test_modes:groups(in_each_mode())].
 
 in_each_mode() ->
     [ten_levels, hundreds_of_levels, too_many_levels, one_after_the_other, callbacks_in_finally, except_base_exception,
@@ -28,12 +26,7 @@ init_per_suite(Config) ->
 
 end_per_suite(_Config) -> py_test:stop().
 
-init_per_group(owngil, Config) ->
-    case py:subinterp_supported() of
-        true -> [{mode, owngil} | Config];
-        false -> {skip, "this Python has no interpreters with their own GIL"}
-    end;
-init_per_group(Mode, Config) -> [{mode, Mode} | Config].
+init_per_group(Mode, Config) -> py_test_modes:init_group(Mode, Config).
 
 end_per_group(_Group, _Config) -> ok.
 
@@ -50,8 +43,7 @@ end_per_testcase(_Case, Config) ->
         undefined -> ok;
         Ctx -> ok = py_context:stop(Ctx)
     end,
-    ok = py_test:unregister_all(),
-    ok = py_test:nothing_left().
+    py_test_callbacks:clean_up().
 
 %% In each mode.
 
@@ -240,19 +232,19 @@ through_the_default_pool(_) ->
 
 %% Proves that levels may alternate between contexts, of all kinds at once.
 through_other_contexts(_) ->
-    All = [Ctx || Mode <- modes(), _ <- [1, 2], {ok, Ctx} <- [py_context:new(#{mode => Mode})]]
+    All = [Ctx || Mode <- py_test_modes:supported(), _ <- [1, 2], {ok, Ctx} <- [py_context:new(#{mode => Mode})]]
         ++ py_test:contexts(default),
     Next = fun(N) -> lists:nth(N rem length(All) + 1, All) end,
     ok = py:register_function(next, fun([0]) -> 0;
                                        ([N]) -> {ok, V} = py:call(Next(N), calling, call, [next, N - 1]), V + 1 end),
     _ = [?assertEqual({ok, 60}, py:call(Ctx, calling, call, [next, 60])) || Ctx <- All],
-    _ = [ok = py_context:stop(Ctx) || Ctx <- lists:sublist(All, 2 * length(modes()))],
+    _ = [ok = py_context:stop(Ctx) || Ctx <- lists:sublist(All, 2 * length(py_test_modes:supported()))],
     ok.
 
 %% Proves the same of pools, each of which has a port process of its own.
 through_other_pools(_) ->
     py_test:with_pool(1, #{}, fun(A) ->
-        py_test:with_pool(2, #{mode => lists:last(modes())}, fun(B) ->
+        py_test:with_pool(2, #{mode => lists:last(py_test_modes:supported())}, fun(B) ->
             Next = fun(N) -> element(N rem 4 + 1, {default, A, io, B}) end,
             ok = py:register_function(next, fun([0]) -> 0;
                                                ([N]) -> {ok, V} = py:call(Next(N), calling, call, [next, N - 1]),
@@ -297,7 +289,7 @@ registered_pool_wins(_) ->
 %% Proves that in every context that a chain visits it finds the starter's namespace there, and leaves nothing
 %% elsewhere.
 namespace_at_every_level_everywhere(_) ->
-    Contexts = [Ctx || Mode <- modes(), {ok, Ctx} <- [py_context:new(#{mode => Mode})]] ++ py_test:contexts(io),
+    Contexts = [Ctx || Mode <- py_test_modes:supported(), {ok, Ctx} <- [py_context:new(#{mode => Mode})]] ++ py_test:contexts(io),
     Count = length(Contexts),
     Work = fun(Token) ->
         _ = [ok = py:exec(Ctx, ["token = '", Token, "'\ncount = 0\ndef step(n):\n    global count\n    count += 1\n",
@@ -313,7 +305,7 @@ namespace_at_every_level_everywhere(_) ->
     end),
     Jobs = [py_test:async(fun() -> Work("process " ++ integer_to_list(N)) end) || N <- lists:seq(1, 8)],
     _ = [?assertEqual(done, py_test:join(Job)) || Job <- Jobs],
-    _ = [ok = py_context:stop(Ctx) || Ctx <- lists:sublist(Contexts, length(modes()))],
+    _ = [ok = py_context:stop(Ctx) || Ctx <- lists:sublist(Contexts, length(py_test_modes:supported()))],
     ok.
 
 %% Proves that what its starter is bound to, and what a callback binds itself to, are where routed calls go.
@@ -353,9 +345,3 @@ levels(Ctx, N) ->
     ok = py:exec(Ctx, <<"def level(n):\n    return erlang.next(n - 1) + 1 if n else 0\n">>),
     ok = py:register_function(next, fun([Left]) -> {ok, V} = py:call(Ctx, '__main__', level, [Left]), V end),
     py:call(Ctx, '__main__', level, [N]).
-
-modes() ->
-    case py:subinterp_supported() of
-        true -> [worker, owngil];
-        false -> [worker]
-    end.

@@ -24,8 +24,7 @@ end_per_suite(_Config) -> py_test:stop().
 
 end_per_testcase(_Case, _Config) ->
     ok = py_semaphore:set_max_concurrent(100),
-    ok = py_test:unregister_all(),
-    ok = py_test:nothing_left().
+    py_test_callbacks:clean_up().
 
 %% The limit.
 
@@ -79,8 +78,8 @@ limit_is_for_those_outside(_) ->
 two_chains_cross(_) ->
     _ = [py_test:with_context(#{mode => ModeA}, fun(A) ->
              py_test:with_context(#{mode => ModeB}, fun(B) -> cross([A, B], 300) end)
-         end) || {ModeA, ModeB} <- [{worker, worker}, {lists:last(modes()), lists:last(modes())},
-                                    {worker, lists:last(modes())}]],
+         end) || {ModeA, ModeB} <- [{worker, worker}, {lists:last(py_test_modes:supported()), lists:last(py_test_modes:supported())},
+                                    {worker, lists:last(py_test_modes:supported())}]],
     ok.
 
 %% Proves the same of contexts in two port processes.
@@ -276,7 +275,7 @@ parallel_in_callbacks(_) ->
 %% Load.
 
 %% Proves that fifty callers with nested callbacks for seconds get the right answers, each its own.
-fifty_callers(_) -> ok = py_test:nested_work(5000, 50).
+fifty_callers(_) -> ok = py_test_callbacks:nested_work(5000, 50).
 
 %% Proves the same of trees of calls through random contexts, processes and pools.
 random_trees(_) ->
@@ -304,9 +303,3 @@ all_ok(Work) ->
     lists:foreach(fun({Expected, Job}) -> ?assertEqual(Expected, py_test:join(Job)) end, Jobs).
 
 any(List) -> lists:nth(rand:uniform(length(List)), List).
-
-modes() ->
-    case py:subinterp_supported() of
-        true -> [worker, owngil];
-        false -> [worker]
-    end.

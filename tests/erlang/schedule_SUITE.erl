@@ -10,7 +10,7 @@ all() -> [{group, worker}, {group, owngil}].
 groups() ->
     Cases = [erlang_function, python_function, long_chains, from_eval_and_coroutines, mixed, errors, limits,
              others_have_their_turn, time_slice, markers],
-    [{worker, [], Cases}, {owngil, [], Cases}].
+    py_test_modes:groups(Cases).
 
 init_per_suite(Config) ->
     ok = py_test:start(),
@@ -20,7 +20,7 @@ init_per_suite(Config) ->
 
 end_per_suite(_Config) -> py_test:stop().
 
-init_per_group(Mode, Config) -> [{mode, Mode} | Config].
+init_per_group(Mode, Config) -> py_test_modes:init_group(Mode, Config).
 
 end_per_group(_Mode, _Config) -> ok.
 

@@ -341,7 +341,7 @@ python_limit(_) ->
 
 %% Proves that state is one for all contexts, in all pools and modes.
 contexts_share(_) ->
-    Modes = [worker | [owngil || py:subinterp_supported()]],
+    Modes = py_test_modes:supported(),
     Each = fun(Pool) -> [{ok, _} = py:call(Ctx, erlang, state_incr, [<<"n">>]) || Ctx <- py_test:contexts(Pool)] end,
     Numbers = [py_test:with_pool(2, #{mode => Mode}, Each) || Mode <- Modes],
     ?assertEqual(lists:seq(1, 2 * length(Modes)), [N || {ok, N} <- lists:append(Numbers)]).
@@ -359,10 +359,7 @@ exact_from_processes_and_threads(_) ->
 
 %% Proves the same of threads in interpreters with their own GIL.
 exact_from_interpreters_of_their_own(_) ->
-    case py:subinterp_supported() of
-        true -> py_test:with_pool(2, #{mode => owngil}, fun exact_in/1);
-        false -> {skip, "this Python has no interpreters with their own GIL"}
-    end.
+    py_test_modes:with_owngil(fun() -> py_test:with_pool(2, #{mode => owngil}, fun exact_in/1) end).
 
 exact_in(Pool) ->
     Threads = [py_test:async(fun() -> py:call(Ctx, shared_state, count_in_threads, [<<"n">>, 50, 100]) end)

@@ -19,14 +19,12 @@ groups() ->
              nobody_reads_items_that_grow, a_slow_reader, a_reader_with_other_messages, items_come_one_by_one,
              items_of_a_slow_synchronous_one, streams_and_calls_interleave, many_streams, slots_are_given_back,
              self_is_the_caller, calls_to_erlang, streams_in_callbacks, bad_arguments, nothing_is_left],
-    [{worker, [], Cases}, {owngil, [], Cases}].
+    py_test_modes:groups(Cases).
 
 init_per_suite(Config) -> Config.
 end_per_suite(_Config) -> py_test:stop().
 
-init_per_group(Mode, Config) ->
-    ok = py_test:start([{context_mode, Mode}]),
-    [{mode, Mode} | Config].
+init_per_group(Mode, Config) -> py_test_modes:start_group(Mode, Config).
 
 end_per_group(_Group, _Config) -> ok.
 

@@ -16,14 +16,12 @@ groups() ->
              cancel_while_computing, cancel_before_it_begins, cancel_by_another_process, cancel_of_what_has_ended,
              cancel_of_a_generator_that_refuses, the_death_of_an_owner, the_death_of_a_collector, stop_ends_streams,
              death_ends_streams, nothing_is_left],
-    [{worker, [], Cases}, {owngil, [], Cases}].
+    py_test_modes:groups(Cases).
 
 init_per_suite(Config) -> Config.
 end_per_suite(_Config) -> py_test:stop().
 
-init_per_group(Mode, Config) ->
-    ok = py_test:start([{context_mode, Mode}]),
-    [{mode, Mode} | Config].
+init_per_group(Mode, Config) -> py_test_modes:start_group(Mode, Config).
 
 end_per_group(_Group, _Config) -> ok.
 

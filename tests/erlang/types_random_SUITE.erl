@@ -13,25 +13,22 @@ end_per_suite(_Config) -> py_test:stop().
 
 %% Proves that random terms come back as the table says. ERLANG_PYTHON_TEST_SEED repeats a run.
 round_trips(_) ->
-    rand:seed(exsss, seed()),
+    rand:seed(exsss, py_test:seed()),
     check_terms(1500, default).
 
 %% Proves the same with many callers at once, each with its own terms.
 round_trips_from_many_processes(_) ->
-    Seed = seed(),
+    Seed = py_test:seed(),
     Jobs = [py_test:async(fun() -> rand:seed(exsss, Seed + N), check_terms(100, default) end) || N <- lists:seq(1, 20)],
     _ = [py_test:join(Job) || Job <- Jobs],
     ok.
 
 %% Proves the same in interpreters with their own GIL.
 round_trips_in_owngil(_) ->
-    case py:subinterp_supported() of
-        true ->
-            rand:seed(exsss, seed()),
-            py_test:with_pool(1, #{mode => owngil}, fun(Pool) -> check_terms(500, Pool) end);
-        false ->
-            {skip, "this Python has no interpreters with their own GIL"}
-    end.
+    py_test_modes:with_owngil(fun() ->
+        rand:seed(exsss, py_test:seed()),
+        py_test:with_pool(1, #{mode => owngil}, fun(Pool) -> check_terms(500, Pool) end)
+    end).
 
 check_terms(Count, Pool) ->
     _ = [begin
@@ -43,14 +40,6 @@ check_terms(Count, Pool) ->
              end
          end || _ <- lists:seq(1, Count)],
     ok.
-
-seed() ->
-    Seed = case os:getenv("ERLANG_PYTHON_TEST_SEED") of
-        false -> erlang:phash2({node(), os:timestamp(), make_ref()});
-        Text -> list_to_integer(Text)
-    end,
-    ct:pal("ERLANG_PYTHON_TEST_SEED=~p repeats this run", [Seed]),
-    Seed.
 
 %% A random term with at most Depth levels.
 term(0) -> leaf();

@@ -176,4 +176,4 @@ frozen_port(_) ->
 
 %% Proves that fifty callers with nested callbacks get nothing but right answers for a minute.
 soak(_) ->
-    ok = py_test:nested_work(60000, 50).
+    ok = py_test_callbacks:nested_work(60000, 50).

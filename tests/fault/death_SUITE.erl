@@ -48,11 +48,9 @@ stack_overflow(_) -> dies_of({signal, sigsegv}, fun(Pool) -> py:call(Pool, troub
 
 %% Proves that a crash in an interpreter with its own GIL is the same.
 segmentation_fault_in_owngil(_) ->
-    case py:subinterp_supported() of
-        true ->
-            dies_of({signal, sigsegv}, #{mode => owngil}, fun(Pool) -> py:call(Pool, trouble, overflow_stack, []) end);
-        false -> {skip, "this Python has no interpreters with their own GIL"}
-    end.
+    py_test_modes:with_owngil(fun() ->
+        dies_of({signal, sigsegv}, #{mode => owngil}, fun(Pool) -> py:call(Pool, trouble, overflow_stack, []) end)
+    end).
 
 dies_of(Why, Fun) -> dies_of(Why, #{}, Fun).
 
@@ -60,7 +58,7 @@ dies_of(Why, Opts, Fun) ->
     py_test:with_pool(2, Opts, fun(Pool) ->
         Before = py_test:os_pid(Pool),
         ?assertEqual({error, {context_died, Why}}, Fun(Pool)),
-        back(Pool),
+        py_test:answers(Pool),
         ?assertNotEqual(Before, py_test:os_pid(Pool)),
         py_test:eventually(fun() -> not py_test:alive(Before) end)
     end).
@@ -76,7 +74,7 @@ every_caller_is_told(_) ->
         py_test:signal(OsPid, "SEGV"),
         ?assertEqual([{error, {context_died, {signal, sigsegv}}}],
                      lists:usort([py_test:join(Job) || Job <- Running ++ Queued])),
-        py_test:eventually(fun() -> py_semaphore:current() =:= 0 end)
+        py_test:no_slots_taken()
     end).
 
 %% Proves that calls, casts and namespaces of another pool go on as if nothing had happened.
@@ -110,7 +108,7 @@ next_call_works(_) ->
     py_test:with_pool(1, #{}, fun(Pool) ->
         _ = [begin
                  {error, {context_died, {exit_status, 9}}} = py:call(Pool, trouble, leave, [9]),
-                 back(Pool),
+                 py_test:answers(Pool),
                  ?assertEqual({ok, N}, py:call(Pool, probe, echo, [N]))
              end || N <- [1, 2]],
         ok
@@ -121,7 +119,7 @@ default_pool_recovers(_) ->
     ok = py:exec(<<"lost = 1">>),
     Io = py_test:os_pid(io),
     {error, {context_died, {signal, sigabrt}}} = py:call(trouble, abort, []),
-    back(default),
+    py_test:answers(default),
     ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
     ?assertMatch({error, {'NameError', _}}, py:eval(<<"lost">>)),
     ok = py:exec(<<"found = 2">>),
@@ -130,7 +128,7 @@ default_pool_recovers(_) ->
 
 %% Proves that the log says which pool died, of what, and what it wrote last.
 death_is_logged_with_last_words(_) ->
-    Log = py_test:collect_log(),
+    Log = py_test_log:collect(),
     try
         py_test:with_pool(1, #{}, fun(Pool) ->
             Words = atom_to_binary(py_test:unique(last_words)),
@@ -139,16 +137,16 @@ death_is_logged_with_last_words(_) ->
             {error, _} = py:call(Ctx, trouble, segfault, []),
             Death = death_event(atom_to_list(Pool)),
             ?assertNotEqual(nomatch, string:find(Death, Words)),
-            back(Pool)
+            py_test:answers(Pool)
         end)
     after
-        py_test:stop_log(Log)
+        py_test_log:stop(Log)
     end.
 
 death_event(Pool) ->
     receive
         {py_test_log, Event} ->
-            Text = py_test:log_text(Event),
+            Text = py_test_log:text(Event),
             case [Part || Part <- [Pool, "sigsegv"], string:find(string:lowercase(Text), Part) =/= nomatch] of
                 [_, _] -> Text;
                 _ -> death_event(Pool)
@@ -165,13 +163,13 @@ pool_that_dies_again_and_again(_) ->
              end || N <- lists:seq(1, 30)],
         ?assert(lists:keymember(erlang_python, 1, application:which_applications())),
         ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
-        back(Pool)
+        py_test:answers(Pool)
     end).
 
 %% Proves that a pool that cannot start again fails its calls fast and says so in the log, the application stays up,
 %% and the pool recovers when the cause is gone.
 pool_that_cannot_start_again(_) ->
-    Log = py_test:collect_log(),
+    Log = py_test_log:collect(),
     Flag = py_test:temp_file("broken"),
     Preload = iolist_to_binary(["import os\nif os.path.exists('", Flag, "'):\n    os._exit(11)\n"]),
     try
@@ -180,15 +178,15 @@ pool_that_cannot_start_again(_) ->
             {error, {context_died, _}} = py:call(Pool, trouble, leave, [1]),
             %% No timeout is given, so each of these returns only because the pool is known to be down.
             _ = [?assertMatch({error, _}, py:call(Pool, probe, echo, [N])) || N <- lists:seq(1, 200)],
-            _ = py_test:wait_log(atom_to_list(Pool)),
+            _ = py_test_log:wait(atom_to_list(Pool)),
             timer:sleep(1000),
             ?assert(lists:keymember(erlang_python, 1, application:which_applications())),
             ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])),
             ok = file:delete(Flag),
-            back(Pool)
+            py_test:answers(Pool)
         end)
     after
-        py_test:stop_log(Log),
+        py_test_log:stop(Log),
         file:delete(Flag)
     end.
 
@@ -220,7 +218,7 @@ own_context_dies_alone(_) ->
 contexts_are_replaced(_) ->
     py_test:with_pool(3, #{preload => <<"n = 5">>}, fun(Pool) ->
         {error, {context_died, _}} = py:call(Pool, trouble, abort, []),
-        back(Pool),
+        py_test:answers(Pool),
         Contexts = py_test:contexts(Pool),
         ?assertEqual([{ok, 5}, {ok, 5}, {ok, 5}], [py_context:eval(Ctx, <<"n">>) || Ctx <- Contexts]),
         ?assertEqual(3, length(lists:usort([py:call(Ctx, probe, thread, []) || Ctx <- Contexts])))
@@ -248,24 +246,12 @@ large_request_in_flight(_) ->
                  {ok, Large} -> ok;
                  {error, {context_died, {exit_status, 1}}} -> ok
              end || Job <- Jobs],
-        back(Pool),
+        py_test:answers(Pool),
         ?assert({ok, Large} =:= py:call(Pool, probe, echo, [Large]))
-    end).
-
-%% Waits until the pool answers again.
-back(Pool) ->
-    py_test:eventually(fun() ->
-        case py:call(Pool, probe, echo, [back]) of
-            {ok, <<"back">>} -> true;
-            Error -> Error
-        end
     end).
 
 %% A call that is known to be inside Python, for up to ten minutes or the seconds given.
 running(Target) -> running(Target, 600).
 
 running(Target, Seconds) ->
-    File = py_test:temp_file("running"),
-    Job = py_test:async(fun() -> py:call(Target, probe, touch_and_wait, [list_to_binary(File), Seconds]) end),
-    py_test:wait_file(File),
-    Job.
+XXX

@@ -55,9 +55,9 @@ monitors(Owner) ->
     length(Watchers) + length(Watched).
 
 settle(Pool) ->
-    py_test:eventually(fun() -> py_semaphore:current() =:= 0 end),
+    py_test:no_slots_taken(),
     _ = [{ok, 1} = py:call(Ctx, probe, echo, [1]) || Ctx <- py_test:contexts(Pool)],
-    py_test:eventually(fun() -> py_semaphore:current() =:= 0 end).
+    py_test:no_slots_taken().
 
 %% Proves that callers killed while they wait for a slot leave none taken, and that those behind them are served.
 killed_waiters_leave_nothing(_) ->
@@ -65,15 +65,13 @@ killed_waiters_leave_nothing(_) ->
     ok = py_semaphore:set_max_concurrent(1),
     try
         py_test:with_pool(1, #{}, fun(Pool) ->
-            File = py_test:temp_file("holder"),
-            Holder = py_test:async(fun() -> py:call(Pool, probe, touch_and_wait, [list_to_binary(File), 0.5], #{}) end),
-            py_test:wait_file(File),
+            Holder = py_test:waiting(Pool, 0.5),
             Doomed = [spawn(fun() -> py:call(Pool, probe, echo, [N]) end) || N <- lists:seq(1, 50)],
             Served = [py_test:async(fun() -> py:call(Pool, probe, echo, [N]) end) || N <- lists:seq(1, 20)],
             _ = [exit(Pid, kill) || Pid <- Doomed],
             ?assertEqual({ok, <<"waited">>}, py_test:join(Holder)),
             ?assertEqual([{ok, N} || N <- lists:seq(1, 20)], [py_test:join(Job) || Job <- Served]),
-            py_test:eventually(fun() -> py_semaphore:current() =:= 0 end)
+            py_test:no_slots_taken()
         end)
     after
         py_semaphore:set_max_concurrent(Before)
@@ -89,7 +87,7 @@ overload_is_refused_and_passes(_) ->
         Results = [{N, py_test:join(Job)} || {N, Job} <- lists:zip(lists:seq(1, 500), Jobs)],
         ?assertEqual([], [R || R = {N, Result} <- Results, not (Result =:= {ok, N} orelse refused(Result))]),
         ?assertNotEqual([], [N || {N, {ok, N}} <- Results]),
-        py_test:eventually(fun() -> py_semaphore:current() =:= 0 end)
+        py_test:no_slots_taken()
     after
         py_semaphore:set_max_concurrent(Before)
     end.
@@ -176,13 +174,13 @@ deep_frames(_) ->
 
 %% Proves that thousands of frames of random bytes end nothing.
 random_frames(_) ->
-    seed(),
+    rand:seed(exsss, py_test:seed()),
     survives([<<131, (rand:bytes(rand:uniform(200)))/binary>> || _ <- lists:seq(1, 2000)]).
 
 %% Proves the same of valid requests with a few bytes changed. Alias and slot stay: the port gives them back unread, so
 %% a change in them harms the receiver of the reply, which is here.
 mutated_requests(_) ->
-    seed(),
+    rand:seed(exsss, py_test:seed()),
     Frame = request(),
     Kept = byte_size(term_to_binary({1, 1, make_ref(), 0, 1000})),
     survives([mutate(Frame, Kept, rand:uniform(4)) || _ <- lists:seq(1, 3000)]).
@@ -192,14 +190,6 @@ mutate(Frame, Kept, Count) ->
     At = Kept + rand:uniform(byte_size(Frame) - Kept) - 1,
     <<Head:At/binary, _, Tail/binary>> = Frame,
     mutate(<<Head/binary, (rand:uniform(256) - 1), Tail/binary>>, Kept, Count - 1).
-
-seed() ->
-    Seed = case os:getenv("ERLANG_PYTHON_TEST_SEED") of
-        false -> erlang:phash2({os:timestamp(), make_ref()});
-        Text -> list_to_integer(Text)
-    end,
-    ct:pal("ERLANG_PYTHON_TEST_SEED=~p repeats this run", [Seed]),
-    rand:seed(exsss, Seed).
 
 %% A harmless request as Erlang would send it.
 request() ->

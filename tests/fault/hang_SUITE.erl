@@ -26,8 +26,8 @@ endless_loop_is_interrupted(_) ->
                       ?assertEqual({ok, N}, py:call(Ctx, probe, echo, [N]))
                   end || N <- lists:seq(1, 10)],
              ?assertEqual(OsPid, py_test:os_pid(Ctx)),
-             no_slots_taken()
-         end) || Mode <- modes()],
+             py_test:no_slots_taken()
+         end) || Mode <- py_test_modes:supported()],
     ok.
 
 %% Proves the same of exec and eval, and that the namespace survives.
@@ -38,7 +38,7 @@ endless_loop_in_exec_and_eval(_) ->
         ?assertEqual({error, timeout}, py:exec(Ctx, <<"while True:\n    kept += 1\n">>, 50)),
         {ok, N} = py:eval(Ctx, <<"kept">>),
         ?assert(N > 1),
-        no_slots_taken()
+        py_test:no_slots_taken()
     end).
 
 %% Proves that a C call that ignores interrupts but ends in time costs nobody the process.
@@ -49,7 +49,7 @@ sleep_ends_by_itself(_) ->
         ?assertEqual({error, timeout}, py:call(Ctx, trouble, sleep_in_c, [0.5], #{timeout => 20})),
         ?assertEqual({ok, 1}, py:call(Ctx, probe, echo, [1])),
         ?assertEqual(OsPid, py_test:os_pid(Ctx)),
-        no_slots_taken()
+        py_test:no_slots_taken()
     end).
 
 %% Proves that code that swallows the interrupt is killed after the grace.
@@ -64,10 +64,9 @@ regular_expression_is_killed(_) ->
 
 %% Proves the same of an interpreter with its own GIL.
 c_loop_in_owngil_is_killed(_) ->
-    case lists:member(owngil, modes()) of
-        true -> is_killed(#{mode => owngil}, fun(Ctx) -> py:call(Ctx, trouble, compute, [], #{timeout => 50}) end);
-        false -> {skip, "this Python has no interpreters with their own GIL"}
-    end.
+    py_test_modes:with_owngil(fun() ->
+        is_killed(#{mode => owngil}, fun(Ctx) -> py:call(Ctx, trouble, compute, [], #{timeout => 50}) end)
+    end).
 
 is_killed(Opts, Hang) ->
     py_test:with_pool(1, Opts#{hard_timeout_grace => 200}, fun(Pool) ->
@@ -75,9 +74,9 @@ is_killed(Opts, Hang) ->
         OsPid = py_test:os_pid(Ctx),
         ?assertEqual({error, timeout}, Hang(Ctx)),
         until_killed(Ctx, OsPid, Hang),
-        back(Pool),
+        py_test:answers(Pool),
         ?assertNotEqual(OsPid, py_test:os_pid(Pool)),
-        no_slots_taken()
+        py_test:no_slots_taken()
     end).
 
 %% An interrupt that comes while the code is on its way to what it hangs in ends it like any other; then it hangs again.
@@ -92,13 +91,11 @@ until_killed(Ctx, OsPid, Hang) ->
 
 %% Proves that the other callers of a process that is killed for a timeout learn that, and so does the log.
 everybody_is_told_of_the_kill(_) ->
-    Log = py_test:collect_log(),
+    Log = py_test_log:collect(),
     try
         py_test:with_pool(2, #{hard_timeout_grace => 200}, fun(Pool) ->
             [Hung, Other] = py_test:contexts(Pool),
-            File = py_test:temp_file("other"),
-            Waiting = py_test:async(fun() -> py:call(Other, probe, touch_and_wait, [list_to_binary(File), 600]) end),
-            py_test:wait_file(File),
+            Waiting = py_test:waiting(Other, 600),
             Queued = py_test:async(fun() -> py:call(Other, probe, echo, [1]) end),
             OsPid = maps:get(os_pid, maps:get(Pool, py:stats())),
             Hang = fun(Ctx) -> py:call(Ctx, trouble, stubborn, [600], #{timeout => 50}) end,
@@ -106,11 +103,11 @@ everybody_is_told_of_the_kill(_) ->
             until_killed(Hung, OsPid, Hang),
             ?assertEqual([{error, {context_died, {killed, timeout}}}, {error, {context_died, {killed, timeout}}}],
                          [py_test:join(Job) || Job <- [Waiting, Queued]]),
-            _ = py_test:wait_log("hard_timeout_grace"),
-            back(Pool)
+            _ = py_test_log:wait("hard_timeout_grace"),
+            py_test:answers(Pool)
         end)
     after
-        py_test:stop_log(Log)
+        py_test_log:stop(Log)
     end.
 
 %% Proves that with hard_timeout_grace => infinity a request that does not end is left alone.
@@ -122,22 +119,18 @@ grace_of_infinity_kills_nobody(_) ->
         ?assertEqual({ok, 1}, py:call(Other, probe, echo, [1])),
         ?assertEqual({ok, 2}, py:call(Hung, probe, echo, [2])),
         ?assertEqual(OsPid, py_test:os_pid(Hung)),
-        no_slots_taken()
+        py_test:no_slots_taken()
     end).
 
 %% Proves that a request whose caller was killed still meets its deadline, and that its slot comes back then.
 killed_caller_leaves_a_request_that_ends(_) ->
     py_test:with_pool(1, #{}, fun(Pool) ->
         Ctx = py_context_router:get_context(Pool),
-        File = py_test:temp_file("killed"),
-        {Caller, Monitor} = py_test:async(fun() ->
-            py:call(Ctx, probe, touch_and_spin, [list_to_binary(File)], #{timeout => 1000})
-        end),
-        py_test:wait_file(File),
+        {Caller, Monitor} = py_test:spinning(Ctx, #{timeout => 1000}),
         exit(Caller, kill),
         receive {'DOWN', Monitor, process, Caller, _} -> ok end,
         ?assertEqual({ok, 1}, py:call(Ctx, probe, echo, [1])),
-        no_slots_taken()
+        py_test:no_slots_taken()
     end).
 
 %% Proves that a caller that timed out does not make room for the next call while Python still works for it.
@@ -151,7 +144,7 @@ slot_stays_taken_until_python_is_done(_) ->
             ?assertEqual({error, timeout}, py:call(Ctx, trouble, stubborn, [3.0], #{timeout => 300})),
             ?assertEqual(1, py_semaphore:current()),
             ?assertEqual({error, {overloaded, 1, 1}}, py:call(probe, echo, [1], #{}, 20)),
-            no_slots_taken()
+            py_test:no_slots_taken()
         after
             py_semaphore:set_max_concurrent(Before)
         end
@@ -165,8 +158,8 @@ frozen_process_is_killed(_) ->
         py_test:signal(OsPid, "STOP"),
         ?assertEqual({error, timeout}, py:call(Ctx, probe, echo, [1], #{timeout => 100})),
         py_test:eventually(fun() -> not py_test:alive(OsPid) end),
-        back(Pool),
-        no_slots_taken()
+        py_test:answers(Pool),
+        py_test:no_slots_taken()
     end).
 
 %% Proves that a process that is stopped and continued answers the calls that wait without a timeout.
@@ -187,22 +180,20 @@ frozen_process_without_a_timeout_can_be_resumed(_) ->
 
 %% Proves that a process that grows beyond memory_limit is killed, with that cause for all its callers and for the log.
 memory_limit_kills(_) ->
-    Log = py_test:collect_log(),
+    Log = py_test_log:collect(),
     try
         py_test:with_pool(2, #{memory_limit => 200 bsl 20}, fun(Pool) ->
             [Greedy, Other] = py_test:contexts(Pool),
-            File = py_test:temp_file("modest"),
-            Modest = py_test:async(fun() -> py:call(Other, probe, touch_and_wait, [list_to_binary(File), 600]) end),
-            py_test:wait_file(File),
+            Modest = py_test:waiting(Other, 600),
             Died = {error, {context_died, {killed, memory_limit}}},
             ?assertEqual(Died, py:call(Greedy, trouble, bloat, [400])),
             ?assertEqual(Died, py_test:join(Modest)),
-            _ = py_test:wait_log("memory_limit"),
-            back(Pool),
-            no_slots_taken()
+            _ = py_test_log:wait("memory_limit"),
+            py_test:answers(Pool),
+            py_test:no_slots_taken()
         end)
     after
-        py_test:stop_log(Log)
+        py_test_log:stop(Log)
     end.
 
 %% Proves that a context made with memory_limit is killed alone.
@@ -223,7 +214,7 @@ many_timeouts(_) ->
     end) || _ <- lists:seq(1, 8)],
     Results = lists:append([py_test:join(Job) || Job <- Jobs]),
     ?assertEqual([], [R || R <- Results, not expected(R)]),
-    no_slots_taken(),
+    py_test:no_slots_taken(),
     _ = [?assertEqual({ok, 1}, py:call(Ctx, probe, echo, [1])) || Ctx <- Contexts],
     ok.
 
@@ -231,13 +222,3 @@ expected({ok, _}) -> true;
 expected({error, timeout}) -> true;
 expected({error, {overloaded, _, _}}) -> true;
 expected(_) -> false.
-
-no_slots_taken() -> py_test:eventually(fun() -> py_semaphore:current() =:= 0 end).
-
-back(Pool) -> py_test:eventually(fun() -> py:call(Pool, probe, echo, [1]) =:= {ok, 1} end).
-
-modes() ->
-    case py:subinterp_supported() of
-        true -> [worker, owngil];
-        false -> [worker]
-    end.

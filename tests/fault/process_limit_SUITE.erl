@@ -42,13 +42,13 @@ callbacks_there() ->
 %% Proves that a message to another node is dropped with a line in the log, and that those to processes here arrive.
 messages_there() ->
     {ok, _} = py:call(messaging, send, [self(), first]),
-    Log = py_test:collect_log(),
+    Log = py_test_log:collect(),
     when_full(fun() ->
         {ok, _} = py:eval(<<"erlang.send(('somebody', 'nowhere@localhost'), 1)">>),
         {ok, _} = py:call(messaging, send, [self(), second])
     end),
-    _ = py_test:wait_log("no process can be started"),
-    ok = py_test:stop_log(Log),
+    _ = py_test_log:wait("no process can be started"),
+    ok = py_test_log:stop(Log),
     [receive Message -> ?assertEqual(Expected, Message) end || Expected <- [<<"first">>, <<"second">>]],
     ok.
 

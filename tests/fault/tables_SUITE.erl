@@ -46,7 +46,7 @@ workers_are_killed_under_load(_) ->
     ?assertEqual([{{statistics, '_'}, io}], py_context_router:list_pool_registrations()),
     ?assertEqual({ok, 2}, py:call(statistics, median, [[3, 1, 2]])),
     ?assertEqual([{ok, 5}, {ok, 5}], [py:call(Target, erlang, call, [same, 5]) || Target <- [default, Pool]]),
-    py_test:eventually(fun() -> py_semaphore:current() =:= 0 end),
+    py_test:no_slots_taken(),
     ok = py_test:stop_pool(Pool).
 
 killed_and_back(Name) ->
