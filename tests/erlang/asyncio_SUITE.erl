@@ -24,10 +24,7 @@ init_per_suite(Config) -> ok = py_test:start([{max_concurrent, 100}]), Config.
 end_per_suite(_Config) -> py_test:stop(), py_test:remove_temp_files().
 
 init_per_group(Mode, Config) ->
-    case py_test_modes:init_group(Mode, Config) of
-        {skip, _} = Skip -> Skip;
-        InMode -> [{pool, py_test:start_pool(3, #{mode => Mode, hard_timeout_grace => 20000})} | InMode]
-    end.
+    py_test_modes:pool_group(Mode, 3, #{hard_timeout_grace => 20000}, Config).
 
 end_per_group(_Mode, Config) -> py_test:stop_pool(?config(pool, Config)).
 

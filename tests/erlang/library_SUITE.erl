@@ -1,6 +1,7 @@
 %% @doc Python's own libraries work in a context as they do in a program, although the code of a context is no program.
 -module(library_SUITE).
 
+-include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, groups/0, init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2]).
@@ -15,22 +16,15 @@ groups() ->
              source_of_function, many_keywords, frame_builtins, exit_is_an_exception, closed_output, output_descriptor],
     py_test_modes:groups(Cases).
 
-init_per_suite(Config) ->
-    {ok, _} = application:ensure_all_started(erlang_python),
-    Config.
+init_per_suite(Config) -> ok = py_test:start(), Config.
+end_per_suite(_Config) -> py_test:stop().
 
-end_per_suite(_Config) ->
-    application:stop(erlang_python).
+init_per_group(Mode, Config) -> py_test_modes:pool_group(Mode, 1, #{}, Config).
+end_per_group(_Mode, Config) -> py_test:stop_pool(?config(pool, Config)).
 
-init_per_group(Mode, Config) ->
-    {ok, [Ctx | _]} = py_context_router:start_pool(libraries, 1, Mode),
-    [{ctx, Ctx} | Config].
+ctx(Config) -> hd(py_test:contexts(?config(pool, Config))).
 
-end_per_group(_Mode, _Config) ->
-    py_context_router:stop_pool(libraries).
-
-run(Config, Code) ->
-    py:exec(proplists:get_value(ctx, Config), Code).
+run(Config, Code) -> py:exec(ctx(Config), Code).
 
 %% Proves that pickle, dataclasses and typing find what exec has defined, as they would in a program's __main__.
 main_module(Config) ->
@@ -87,7 +81,7 @@ assert done.stdout == '42\\n', done
 traceback_source(Config) ->
     ok = run(Config, "def divide(a, b):\n    return a / b  # the guilty line\n"),
     {error, {'ZeroDivisionError', _, Traceback}} =
-        py:call(proplists:get_value(ctx, Config), '__main__', divide, [1, 0], #{traceback => true}),
+        py:call(ctx(Config), '__main__', divide, [1, 0], #{traceback => true}),
     ?assertNotEqual(nomatch, string:find(Traceback, "the guilty line")).
 
 source_of_function(Config) ->
@@ -97,11 +91,11 @@ source_of_function(Config) ->
 %% Proves that a call with very many keyword arguments takes time in proportion.
 many_keywords(Config) ->
     Kwargs = maps:from_list([{integer_to_binary(I), I} || I <- lists:seq(1, 60000)]),
-    ?assertEqual({ok, Kwargs}, py:call(proplists:get_value(ctx, Config), builtins, dict, [], #{kwargs => Kwargs})).
+    ?assertEqual({ok, Kwargs}, py:call(ctx(Config), builtins, dict, [], #{kwargs => Kwargs})).
 
 %% Proves that builtins which look at the frame that calls them see the caller's namespace.
 frame_builtins(Config) ->
-    Ctx = proplists:get_value(ctx, Config),
+    Ctx = ctx(Config),
     ok = run(Config, "base = 40"),
     ?assertEqual({ok, 42}, py:call(Ctx, builtins, eval, [<<"base + 2">>])),
     ?assertEqual({ok, none}, py:call(Ctx, builtins, exec, [<<"made = base + 1">>])),
@@ -111,11 +105,11 @@ frame_builtins(Config) ->
 %% Proves that sys.exit() ends a request and not the process.
 exit_is_an_exception(Config) ->
     ?assertMatch({error, {'SystemExit', <<"3">>}}, run(Config, "import sys\nsys.exit(3)")),
-    ?assertEqual({ok, 2}, py:eval(proplists:get_value(ctx, Config), "1 + 1")).
+    ?assertEqual({ok, 2}, py:eval(ctx(Config), "1 + 1")).
 
 %% Proves that code which closes or replaces fd 1, as daemons do, costs the port process nothing afterwards.
 closed_output(Config) ->
-    OsPid = maps:get(os_pid, maps:get(libraries, py:stats())),
+    OsPid = py_test:os_pid(?config(pool, Config)),
     ok = run(Config, "import os\nos.dup2(os.open(os.devnull, os.O_WRONLY), 1)\nos.close(2)"),
     timer:sleep(200),
     Before = py_test:cpu_ticks(OsPid),

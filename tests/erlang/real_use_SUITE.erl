@@ -40,8 +40,7 @@ init_per_group(redis, Config) ->
             ok = py:register_pool(io, redis_client),
             [{redis_server, Program} | Config]
     end;
-init_per_group(Mode, Config) ->
-    [{pool, py_test:start_pool(1, #{mode => Mode})} | Config].
+init_per_group(Mode, Config) -> py_test_modes:pool_group(Mode, 1, #{}, Config).
 
 end_per_group(redis, _Config) -> py:unregister_pool(redis_client);
 end_per_group(_Mode, Config) -> py_test:stop_pool(?config(pool, Config)).
@@ -55,12 +54,11 @@ init_per_testcase(Case, Config) ->
     end.
 
 end_per_testcase(_Case, Config) ->
-    py_test:unregister_all(),
     case ?config(redis, Config) of
         undefined -> ok;
         {Server, OsPid, _Path} -> stop_redis(Server, OsPid)
     end,
-    py_test:nothing_left().
+    py_test_callbacks:clean_up().
 
 %% HTTP.
 

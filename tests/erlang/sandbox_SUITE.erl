@@ -9,12 +9,8 @@
 
 all() -> [default_keeps_the_process, default_allows_children, off_refuses_nothing, strict_refuses, strict_allows_work].
 
-init_per_suite(Config) ->
-    {ok, _} = application:ensure_all_started(erlang_python),
-    Config.
-
-end_per_suite(_Config) ->
-    application:stop(erlang_python).
+init_per_suite(Config) -> ok = py_test:start(), Config.
+end_per_suite(_Config) -> py_test:stop().
 
 with(Level, Mode, Fun) ->
     {ok, [Ctx]} = py_context_router:start_pool(sandboxed, 1, #{sandbox => Level, mode => Mode}),
@@ -28,12 +24,12 @@ default_keeps_the_process(_) ->
          ?assertMatch({error, {_, _}}, py:exec(Ctx, "import os\nos.fork()")),
          ?assertMatch({error, {_, _}}, py:exec(Ctx, "import os\nos.execv('/bin/true', ['true'])")),
          ?assertEqual({ok, 2}, py:eval(Ctx, "1 + 1"))
-     end) || Mode <- [worker, owngil]].
+     end) || Mode <- py_test_modes:supported()].
 
 default_allows_children(_) ->
     [with(default, Mode, fun(Ctx) ->
          ?assertEqual(ok, py:exec(Ctx, "import subprocess\nassert subprocess.run(['true']).returncode == 0"))
-     end) || Mode <- [worker, owngil]].
+     end) || Mode <- py_test_modes:supported()].
 
 off_refuses_nothing(_) ->
     with(off, worker, fun(Ctx) ->
@@ -75,4 +71,4 @@ assert json.loads('[1]') == [1]
 with open(os.__file__) as source: assert 'import' in source.read()
 print('still logged')
 "))
-     end) || Mode <- [worker, owngil]].
+     end) || Mode <- py_test_modes:supported()].

@@ -39,7 +39,7 @@ terminated_from_outside(_) -> dies_of({signal, sigterm}, fun(Pool) -> signalled(
 
 signalled(Pool, Signal) ->
     OsPid = py_test:os_pid(Pool),
-    Job = running(Pool),
+    Job = py_test:waiting(Pool, 600),
     py_test:signal(OsPid, Signal),
     py_test:join(Job).
 
@@ -67,7 +67,7 @@ dies_of(Why, Opts, Fun) ->
 every_caller_is_told(_) ->
     py_test:with_pool(2, #{}, fun(Pool) ->
         OsPid = py_test:os_pid(Pool),
-        Running = [running(Ctx) || Ctx <- py_test:contexts(Pool)],
+        Running = [py_test:waiting(Ctx, 600) || Ctx <- py_test:contexts(Pool)],
         Queued = [py_test:async(fun() -> py:call(Ctx, probe, echo, [N]) end)
                   || N <- lists:seq(1, 40), Ctx <- py_test:contexts(Pool)],
         py_test:eventually(fun() -> py_semaphore:current() =:= 82 end),
@@ -81,7 +81,7 @@ every_caller_is_told(_) ->
 other_pools_do_not_notice(_) ->
     Default = py_test:os_pid(default),
     ok = py:exec(<<"kept = 'still here'">>),
-    Slow = running(default, 1),
+    Slow = py_test:waiting(default, 1),
     Steady = py_test:async(fun() -> [py:call(default, probe, echo, [N]) || N <- lists:seq(1, 2000)] end),
     _ = [py_test:with_pool(1, #{}, fun(Pool) -> {error, {context_died, _}} = py:call(Pool, trouble, segfault, []) end)
          || _ <- [1, 2, 3]],
@@ -196,7 +196,7 @@ isolated_context_dies_alone(_) ->
     py_test:with_pool(3, #{isolation => context}, fun(Pool) ->
         [Victim | Others] = py_test:contexts(Pool),
         _ = [ok = py_context:exec(Ctx, <<"kept = 1">>) || Ctx <- Others],
-        Busy = [running(Ctx, 1) || Ctx <- Others],
+        Busy = [py_test:waiting(Ctx, 1) || Ctx <- Others],
         ?assertEqual({error, {context_died, {signal, sigsegv}}}, py:call(Victim, trouble, segfault, [])),
         _ = [?assertEqual({ok, <<"waited">>}, py_test:join(Job)) || Job <- Busy],
         ?assertEqual([{ok, 1}, {ok, 1}], [py_context:eval(Ctx, <<"kept">>) || Ctx <- Others]),
@@ -249,9 +249,3 @@ large_request_in_flight(_) ->
         py_test:answers(Pool),
         ?assert({ok, Large} =:= py:call(Pool, probe, echo, [Large]))
     end).
-
-%% A call that is known to be inside Python, for up to ten minutes or the seconds given.
-running(Target) -> running(Target, 600).
-
-running(Target, Seconds) ->
-XXX
