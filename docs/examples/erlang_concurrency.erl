@@ -2,45 +2,25 @@
 %%
 %% To run it, in this directory:
 %%
-%%     erlc erlang_concurrency.erl
-%%     ERL_LIBS=../../build/lib erl -noshell -s erlang_concurrency main
+%%     erlc example.erl erlang_concurrency.erl
+%%     ERL_LIBS=../../build/lib erl -noshell -s example main erlang_concurrency
 %%
-%% or in tools/shell, a shell with erlang_python in its path: c(erlang_concurrency), erlang_concurrency:start(),
-%% erlang_concurrency:demo_all().
+%% or in tools/shell, a shell with erlang_python in its path: c(example), c(erlang_concurrency),
+%% erlang_concurrency:start(), erlang_concurrency:demo_all().
 %%
-%% erlang_concurrency.py has the Python half. tests/erlang/examples_SUITE.erl runs this file.
+%% erlang_concurrency.py has the Python half, and example.erl what starts and stops both.
+%% tests/erlang/examples_SUITE.erl runs this file.
 -module(erlang_concurrency).
 
--export([start/0, start/1, demo_all/0, stop/0, main/0]).
+-export([start/0, demo_all/0, stop/0]).
 -export([word_counts/0, squares/1, first_answer/1, mapped/2]).
 
--define(POOL, erlang_concurrency).
-
--spec main() -> no_return().
-main() ->
-    ok = start(),
-    _ = demo_all(),
-    halt().
-
-%% @doc Starts what the parts need: a pool, and the functions that Python calls. The Python half is looked for beside
-%% this file.
+%% @doc Starts what the parts need: a pool with the Python half, and the functions that Python calls.
 -spec start() -> ok.
-start() ->
-    start(filename:dirname(proplists:get_value(source, ?MODULE:module_info(compile)))).
-
-%% @doc The same with the directory of erlang_concurrency.py.
--spec start(file:filename()) -> ok.
-start(Directory) ->
-    {ok, _} = application:ensure_all_started(erlang_python),
-    {ok, _} = py_context_router:start_pool(?POOL, 1, #{paths => [Directory], imports => [erlang_concurrency]}),
-    ok = py:register_pool(?POOL, erlang_concurrency),
-    lists:foreach(fun({Name, Fun}) -> ok = py:register_function(Name, Fun) end, functions()).
+start() -> example:start(?MODULE, functions()).
 
 -spec stop() -> ok.
-stop() ->
-    lists:foreach(fun({Name, _}) -> ok = py:unregister_function(Name) end, functions()),
-    ok = py:unregister_pool(erlang_concurrency),
-    ok = py_context_router:stop_pool(?POOL).
+stop() -> example:stop(?MODULE, functions()).
 
 %% What Python may call. Each call runs in an Erlang process of its own, so all of them run at once.
 functions() ->
@@ -51,7 +31,7 @@ functions() ->
      {collect, fun([Collector, Number]) -> collect(Collector, Number) end}].
 
 python(Function, Args) ->
-    {ok, Value} = py:call(erlang_concurrency, Function, Args),
+    {ok, Value} = py:call(?MODULE, Function, Args),
     Value.
 
 %% @doc Runs every part after start/0; what each gives.

@@ -2,46 +2,27 @@
 %%
 %% To run it, in this directory:
 %%
-%%     erlc reentrant_demo.erl
-%%     ERL_LIBS=../../build/lib erl -noshell -s reentrant_demo main
+%%     erlc example.erl reentrant_demo.erl
+%%     ERL_LIBS=../../build/lib erl -noshell -s example main reentrant_demo
 %%
-%% or in tools/shell, a shell with erlang_python in its path: c(reentrant_demo), reentrant_demo:start(),
+%% or in tools/shell, a shell with erlang_python in its path: c(example), c(reentrant_demo), reentrant_demo:start(),
 %% reentrant_demo:demo_all().
 %%
-%% reentrant_demo.py has the Python half. tests/erlang/examples_SUITE.erl runs this file.
+%% reentrant_demo.py has the Python half, and example.erl what starts and stops both.
+%% tests/erlang/examples_SUITE.erl runs this file.
 -module(reentrant_demo).
 
--export([start/0, start/1, demo_all/0, stop/0, main/0]).
+-export([start/0, demo_all/0, stop/0]).
 -export([arithmetic/0, fibonacci/1, levels/1, methods/0]).
 
--define(POOL, reentrant_demo).
 -define(KNOWN, reentrant_demo_known).
 
--spec main() -> no_return().
-main() ->
-    ok = start(),
-    _ = demo_all(),
-    halt().
-
-%% @doc Starts what the parts need: a pool, and the functions that Python calls. The Python half is looked for beside
-%% this file.
+%% @doc Starts what the parts need: a pool with the Python half, and the functions that Python calls.
 -spec start() -> ok.
-start() ->
-    start(filename:dirname(proplists:get_value(source, ?MODULE:module_info(compile)))).
-
-%% @doc The same with the directory of reentrant_demo.py.
--spec start(file:filename()) -> ok.
-start(Directory) ->
-    {ok, _} = application:ensure_all_started(erlang_python),
-    {ok, _} = py_context_router:start_pool(?POOL, 1, #{paths => [Directory], imports => [reentrant_demo]}),
-    ok = py:register_pool(?POOL, reentrant_demo),
-    lists:foreach(fun({Name, Fun}) -> ok = py:register_function(Name, Fun) end, functions()).
+start() -> example:start(?MODULE, functions()).
 
 -spec stop() -> ok.
-stop() ->
-    lists:foreach(fun({Name, _}) -> ok = py:unregister_function(Name) end, functions()),
-    ok = py:unregister_pool(reentrant_demo),
-    ok = py_context_router:stop_pool(?POOL).
+stop() -> example:stop(?MODULE, functions()).
 
 %% What Python may call. Each runs in an Erlang process of its own, with the arguments as a list.
 functions() ->
@@ -55,7 +36,7 @@ functions() ->
 
 %% A Python exception becomes an Erlang one here, and would become a Python one again where Erlang was called.
 python(Function, Args) ->
-    {ok, Value} = py:call(reentrant_demo, Function, Args),
+    {ok, Value} = py:call(?MODULE, Function, Args),
     Value.
 
 %% @doc Runs every part after start/0; what each gives.

@@ -24,21 +24,21 @@ end_per_testcase(_Case, _Config) -> py_test:stop().
 
 %% Proves that an example that is added is tested.
 every_example_has_a_case(Config) ->
-    [?assert(lists:member(Module, all())) || {Module, _} <- ?config(modules, Config)].
+    [?assert(lists:member(Module, all())) || Module <- examples(Config)].
 
 %% Proves that each runs by the command that stands on top of it.
 as_a_program(Config) ->
     py_test:stop(),
     Lib = filename:dirname(code:lib_dir(erlang_python)),
     Dir = filename:dirname(code:which(?MODULE)),
+    Files = [{filename:join(Dir, atom_to_list(Module) ++ ".beam"), Beam} || {Module, Beam} <- ?config(modules, Config)],
+    _ = [ok = file:write_file(File, Beam) || {File, Beam} <- Files],
     _ = [begin
-             File = filename:join(Dir, atom_to_list(Module) ++ ".beam"),
-             ok = file:write_file(File, Beam),
-             Output = os:cmd(lists:concat(["cd ", Dir, " && ERL_LIBS=", Lib, " erl -noshell -s ", Module,
-                                           " main && echo ended well"])),
-             ?assertMatch({match, _}, re:run(Output, "ended well\n$"), Output),
-             ok = file:delete(File)
-         end || {Module, Beam} <- ?config(modules, Config)],
+             Output = os:cmd(lists:concat(["cd ", Dir, " && ERL_LIBS=", Lib, " erl -noshell -s example main ", Module,
+                                           " && echo ended well"])),
+             ?assertMatch({match, _}, re:run(Output, "ended well\n$"), Output)
+         end || Module <- examples(Config)],
+    _ = [ok = file:delete(File) || {File, _} <- Files],
     ok.
 
 %% Proves what Python and Erlang find by calling each other, twice in the same application.
@@ -70,6 +70,12 @@ erlang_concurrency(_) ->
     end).
 
 %% Helpers.
+
+%% All modules but the one that the examples share.
+examples(Config) ->
+    Examples = [Module || {Module, _} <- ?config(modules, Config), Module =/= example],
+    ?assertMatch([_ | _], Examples),
+    Examples.
 
 twice(Module, Fun) ->
     _ = [begin
