@@ -26,7 +26,6 @@ init_per_suite(Config) -> Config.
 end_per_suite(_Config) -> py_test:stop().
 
 init_per_group(Mode, Config) -> py_test_modes:start_group(Mode, Config).
-
 end_per_group(_Group, _Config) -> ok.
 
 init_per_testcase(_Case, Config) ->

@@ -11,10 +11,7 @@ groups() ->
     Cases = [same_context, many_at_once, deep, timeout_while_waiting],
     [{asyncio_run, [], Cases}, {erlang_run, [], Cases}, {task, [], Cases}].
 
-init_per_suite(Config) ->
-    ok = py_test:start(),
-    Config.
-
+init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
 
 init_per_group(Group, Config) -> [{kind, Group} | Config].

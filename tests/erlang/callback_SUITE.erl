@@ -20,10 +20,7 @@ groups() ->
       [process_of_its_own, callers_of_a_callback, process_is_gone_afterwards, callback_in_preload, callback_at_import,
        many_at_once, callback_in_destructor]}].
 
-init_per_suite(Config) ->
-    ok = py_test:start(),
-    Config.
-
+init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
 
 end_per_testcase(_Case, _Config) ->

@@ -17,14 +17,10 @@ groups() ->
                   nested_calls_of_coroutines_elsewhere],
     py_test_modes:groups(Threads ++ Coroutines).
 
-init_per_suite(Config) ->
-    ok = py_test:start(),
-    Config.
-
+init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
 
 init_per_group(Mode, Config) -> py_test_modes:init_group(Mode, Config).
-
 end_per_group(_Group, _Config) -> ok.
 
 init_per_testcase(_Case, Config) ->

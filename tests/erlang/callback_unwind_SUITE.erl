@@ -18,14 +18,10 @@ groups() ->
              answer_after_the_timeout],
     py_test_modes:groups(Cases).
 
-init_per_suite(Config) ->
-    ok = py_test:start(),
-    Config.
-
+init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
 
 init_per_group(Mode, Config) -> py_test_modes:init_group(Mode, Config).
-
 end_per_group(_Group, _Config) -> ok.
 
 init_per_testcase(_Case, Config) ->

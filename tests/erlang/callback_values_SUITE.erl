@@ -10,10 +10,7 @@ all() ->
     [every_type_both_ways, random_values_both_ways, large_values, values_over_the_limit, result_python_cannot_hold,
       result_erlang_cannot_hold, new_atoms].
 
-init_per_suite(Config) ->
-    ok = py_test:start([{max_frame_bytes, 8 bsl 20}]),
-    Config.
-
+init_per_suite(Config) -> ok = py_test:start([{max_frame_bytes, 8 bsl 20}]), Config.
 end_per_suite(_Config) -> py_test:stop().
 
 end_per_testcase(_Case, _Config) ->

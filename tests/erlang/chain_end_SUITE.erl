@@ -7,10 +7,7 @@
 
 all() -> [timeout, interrupt, callback_killed, port_killed, through_three].
 
-init_per_suite(Config) ->
-    ok = py_test:start(),
-    Config.
-
+init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
 
 %% Contexts in port processes of their own, of which each calls the next and the last never ends by itself.

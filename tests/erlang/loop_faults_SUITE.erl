@@ -12,10 +12,7 @@ all() ->
      slow_ends_of_tasks, many_collected_streams, task_for_a_waiting_thread, task_on_the_loop_of_another_context,
      interrupted_import].
 
-init_per_suite(Config) ->
-    ok = py_test:start([{max_concurrent, 3000}]),
-    Config.
-
+init_per_suite(Config) -> ok = py_test:start([{max_concurrent, 3000}]), Config.
 end_per_suite(_Config) -> py_test:stop().
 
 init_per_testcase(_Case, Config) ->

@@ -6,10 +6,7 @@
 
 all() -> [coroutines, stream].
 
-init_per_suite(Config) ->
-    ok = py_test:start(),
-    Config.
-
+init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
 
 coroutines(_Config) ->

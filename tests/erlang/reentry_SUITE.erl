@@ -20,14 +20,10 @@ in_each_mode() ->
      all_operations_at_every_level, large_values_through_levels, recursion_of_python_and_of_callbacks,
      main_is_the_namespace, local_variables_survive].
 
-init_per_suite(Config) ->
-    ok = py_test:start(),
-    Config.
-
+init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
 
 init_per_group(Mode, Config) -> py_test_modes:init_group(Mode, Config).
-
 end_per_group(_Group, _Config) -> ok.
 
 init_per_testcase(_Case, Config) ->
@@ -289,7 +285,8 @@ registered_pool_wins(_) ->
 %% Proves that in every context that a chain visits it finds the starter's namespace there, and leaves nothing
 %% elsewhere.
 namespace_at_every_level_everywhere(_) ->
-    Contexts = [Ctx || Mode <- py_test_modes:supported(), {ok, Ctx} <- [py_context:new(#{mode => Mode})]] ++ py_test:contexts(io),
+    Contexts = [Ctx || Mode <- py_test_modes:supported(), {ok, Ctx} <- [py_context:new(#{mode => Mode})]]
+               ++ py_test:contexts(io),
     Count = length(Contexts),
     Work = fun(Token) ->
         _ = [ok = py:exec(Ctx, ["token = '", Token, "'\ncount = 0\ndef step(n):\n    global count\n    count += 1\n",

@@ -16,10 +16,7 @@ groups() ->
                     server_that_outlives_the_callback, casts_go_to_the_chain, parallel_in_callbacks]},
      {load, [], [fifty_callers, random_trees]}].
 
-init_per_suite(Config) ->
-    ok = py_test:start(),
-    Config.
-
+init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
 
 end_per_testcase(_Case, _Config) ->
@@ -76,10 +73,10 @@ limit_is_for_those_outside(_) ->
 
 %% Proves that chains from A to B and from B to A, hundreds of them at once, never wait for one another.
 two_chains_cross(_) ->
+    Other = lists:last(py_test_modes:supported()),
     _ = [py_test:with_context(#{mode => ModeA}, fun(A) ->
              py_test:with_context(#{mode => ModeB}, fun(B) -> cross([A, B], 300) end)
-         end) || {ModeA, ModeB} <- [{worker, worker}, {lists:last(py_test_modes:supported()), lists:last(py_test_modes:supported())},
-                                    {worker, lists:last(py_test_modes:supported())}]],
+         end) || {ModeA, ModeB} <- [{worker, worker}, {Other, Other}, {worker, Other}]],
     ok.
 
 %% Proves the same of contexts in two port processes.

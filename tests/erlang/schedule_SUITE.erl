@@ -21,7 +21,6 @@ init_per_suite(Config) ->
 end_per_suite(_Config) -> py_test:stop().
 
 init_per_group(Mode, Config) -> py_test_modes:init_group(Mode, Config).
-
 end_per_group(_Mode, _Config) -> ok.
 
 init_per_testcase(_Case, Config) ->

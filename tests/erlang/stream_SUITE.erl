@@ -21,12 +21,8 @@ groups() ->
              self_is_the_caller, calls_to_erlang, streams_in_callbacks, bad_arguments, nothing_is_left],
     py_test_modes:groups(Cases).
 
-init_per_suite(Config) -> Config.
-end_per_suite(_Config) -> py_test:stop().
-
 init_per_group(Mode, Config) -> py_test_modes:start_group(Mode, Config).
-
-end_per_group(_Group, _Config) -> ok.
+end_per_group(_Group, _Config) -> py_test:stop().
 
 %% Proves that all items of a generator come in their order, from a context and a pool too.
 collect(_) ->

@@ -18,12 +18,8 @@ groups() ->
              death_ends_streams, nothing_is_left],
     py_test_modes:groups(Cases).
 
-init_per_suite(Config) -> Config.
-end_per_suite(_Config) -> py_test:stop().
-
 init_per_group(Mode, Config) -> py_test_modes:start_group(Mode, Config).
-
-end_per_group(_Group, _Config) -> ok.
+end_per_group(_Group, _Config) -> py_test:stop().
 
 %% Proves that an exception of the fun ends the generator and goes on to the caller.
 fold_with_an_exception(_) ->
