@@ -21,6 +21,9 @@
                  flags := non_neg_integer(), timeout := timeout(), caller := #caller{}}.
 -type completion() :: {key(), py_request:result()}.
 
+%% As many as begin in a millisecond.
+-define(RIDERS, 31).
+
 -record(job, {
     key :: key(),
     target :: py_route:target(),
@@ -192,7 +195,58 @@ start(Job0, P0) ->
 
 granted(closed, Route, Job, P) ->
     stale(Route, Job, P);
-granted(Slot, Route = #route{owner = Owner, ctx = Ctx}, Job0, P0) ->
+granted(Slot, Route, Job, P0) ->
+    {Riders, P} = riders(Slot, Route, Job, P0),
+    send(Job, Riders, Slot, Route, P).
+
+%% Tasks that begin one after the other in one context are one request to the limit: the last of them has the slot, and
+%% gives it back when it has begun, and with it all those before it. Otherwise each would have to wait for the slot of
+%% another one to come back, a way to Python and back. Not where tasks take long to begin: other contexts may be free.
+riders(0, _Route, _Job, P) ->
+    {[], P};
+riders(_Slot, #route{tag = Tag} = Route, Job, P = #pipeline{balance = false}) ->
+    case can_ride(Job) andalso not py_slots:is_slow(py_slots:ref(), Tag) of
+        true -> riders_from_queue(Route, ?RIDERS, [], P);
+        false -> {[], P}
+    end;
+riders(_Slot, _Route, _Job, P) ->
+    {[], P}.
+
+riders_from_queue(Route = #route{ctx = Ctx}, Room, Riders, P = #pipeline{queue = Queue, places = Places}) when Room > 0 ->
+    case queue:peek(Queue) of
+        {value, Job = #job{key = Key}} when is_map_key(Key, Places) ->
+            case can_ride(Job) andalso choose(Job, P) of
+                #route{ctx = Ctx} = Same -> riders_from_queue(Route, Room - 1, [{Same, Job} | Riders], unqueued(P));
+                _ -> {lists:reverse(Riders), P}
+            end;
+        {value, _Gone} ->
+            riders_from_queue(Route, Room, Riders, unqueued(P));
+        empty ->
+            {lists:reverse(Riders), P}
+    end;
+riders_from_queue(_Route, 0, Riders, P) ->
+    {lists:reverse(Riders), P}.
+
+can_ride(#job{flags = Flags, caller = #caller{chain = Chain}}) ->
+    Chain =:= 0 andalso Flags band ?FLAG_TASK =/= 0.
+
+unqueued(P = #pipeline{queue = Queue}) ->
+    P#pipeline{queue = queue:drop(Queue)}.
+
+send(Job, [], Slot, Route, P) ->
+    send(Job, Slot, Route, P);
+send(Job, [{NextRoute, Next} | Riders], Slot, Route, P0) ->
+    case send(Job, 0, Route, P0) of
+        P = #pipeline{head = none} ->
+            send(Next, Riders, Slot, NextRoute, P);
+        %% The context is gone.
+        P = #pipeline{id = Id, queue = Queue} ->
+            ok = py_slots:cancel(py_slots:ref(), Id, Route#route.tag, Slot),
+            P#pipeline{queue = lists:foldr(fun({_, Rider}, Q) -> queue:in_r(Rider, Q) end, Queue,
+                                           [{NextRoute, Next} | Riders])}
+    end.
+
+send(Job0, Slot, Route = #route{owner = Owner, ctx = Ctx}, P0) ->
     {Job, P = #pipeline{flights = Flights, loads = Loads}} = restart_clock(Job0, P0),
     #job{operation = Operation, flags = Flags, deadline = Deadline, caller = Caller} = Job,
     Alias = monitor(process, Owner, [{alias, py_request:lifetime(Flags)}]),

@@ -86,6 +86,8 @@ class Context final : public Sleeper,
   void end_stream(Ticket& ticket);
   bool send_item(Ticket& ticket, PyObject* value);
   std::optional<Pumped> pump(Ticket& ticket, PyObject* iterator);
+  /// Its loop tells the task to end now: because it is late, or all tasks are to end.
+  void note_told(Ticket& ticket, Interruption why);
 
   // --- Whoever reads stdin.
 
@@ -128,19 +130,21 @@ class Context final : public Sleeper,
     bool wanted = false;     ///< an exception is to be raised in it
     bool delivered = false;  ///< it was
     bool stuck_reported = false;
+    bool cancelled = false;             ///< it is to be interrupted when other chains above it have ended
     bool apart = false;                 ///< nothing below waits for it: it was served while that gave others a turn
     std::int64_t resumed_ns = 0;        ///< when the last one above that was apart ended
     std::int64_t patience_ns = 0;       ///< how long after resumed_ns it is not late; of the loop: not 0
-    std::int64_t cancel_ns = 0;         ///< of the loop: by when it should have looked at a CANCEL
+    std::int64_t cancel_ns = 0;         ///< of a loop: since when it should have looked at a CANCEL
     std::int64_t step_deadline_ns = 0;  ///< of the loop: of the step that waits for those above
     bool is_loop = false;               ///< the context's event loop
+    bool has_loop = false;              ///< it runs its coroutine or stream in a loop of its own
     std::string alias;
 
     // The context's thread only.
     RequestScope scope;
     std::uint64_t awaited = 0;           ///< number of the callback that it waits for, 0 for none
     std::optional<Answer> early_answer;  ///< came while levels above were running
-    std::shared_ptr<Ticket> step;        ///< of the loop: whose step waits for a callback
+    std::shared_ptr<Ticket> step;        ///< of a loop: whose step waits for a callback
     bool step_ends = false;              ///< with `step`: it was cancelled
     TermWriter reply;
 
@@ -178,6 +182,7 @@ class Context final : public Sleeper,
   bool starts_on_loop(const Request& request) const;
   bool interrupted_while_waiting();
   void begin_step_wait(Level& loop);
+  void begin_own_loop(std::int64_t deadline_ns);
   bool raise_if_pending();
   /// False: the reply comes later.
   [[nodiscard]] bool write_result(const Request& request, TermWriter& out, std::size_t payload_start);
@@ -229,6 +234,8 @@ class Context final : public Sleeper,
   /// Interrupts the level of this index and those above it that it waits for: they end one after the other. With
   /// current_mu_ held.
   void interrupt_from(std::size_t index, Interruption why, std::int64_t now_ns);
+  /// The same for a CANCEL, which is no reason to end what others have asked for. With current_mu_ held.
+  void cancel_from(std::size_t index, std::int64_t now_ns);
   /// Starts the thread that raises KeyboardInterrupt in the running request. With current_mu_ held.
   void start_interrupter();
   static void* interrupter_entry(void* argument);

@@ -60,6 +60,8 @@ Context::Level& Context::begin(Bytes alias, std::int64_t deadline_ns, const Mess
   level.apart = apart;
   level.resumed_ns = 0;
   level.patience_ns = 0;
+  level.cancelled = false;
+  level.has_loop = false;
   level.cancel_ns = 0;
   level.held_ns = 0;
   level.alias.assign(reinterpret_cast<const char*>(alias.data()), alias.size());
@@ -114,9 +116,14 @@ bool Context::cancel(Request request) {
   }
   if (!waiting.empty()) return false;
   const std::scoped_lock lock(current_mu_);
-  for (std::size_t i = 0; i < depth_; ++i) {
+  // From the top: the turn of a stream is a level above its request while that begins.
+  for (std::size_t i = depth_; i-- > 0;) {
     if (levels_[i]->alias != alias) continue;
-    interrupt_from(i, Interruption::kCancelled, now_ns());
+    if (levels_[i]->has_loop) {
+      levels_[i]->cancel_ns = now_ns();
+      return accept(std::move(request));  // its loop looks at it between two rounds
+    }
+    cancel_from(i, now_ns());
     return false;
   }
   // One of its steps may hold up the loop.
@@ -174,6 +181,10 @@ void Context::watch(std::int64_t now) {
   }
   for (std::size_t i = running_from(); i < depth_; ++i) {
     Level& level = *levels_[i];
+    const bool held_up = level.has_loop && level.cancel_ns != 0 && now >= level.cancel_ns + kLoopMayBeLateNs;
+    const bool goes_on =
+        level.interruption == Interruption::kCancelled && now >= level.interrupted_ns + kInterruptAgainNs;
+    if (level.cancelled || held_up || goes_on) cancel_from(i, now);
     std::int64_t& deadline_ns = level.is_loop && depth_ > 1 ? level.step_deadline_ns : level.deadline_ns;
     if (deadline_ns == 0 || now < deadline_ns || now < level.resumed_ns + level.patience_ns) continue;
     if (level.interruption != Interruption::kStopped && !level.is_loop && has_another_chain_above(i)) {
@@ -191,7 +202,7 @@ void Context::watch(std::int64_t now) {
   }
 }
 
-/// Requests of other callers, which a deadline of this level is no reason to end. Chains do not get newer towards the
+/// Requests of other callers, which the end of this level is no reason to end. Chains do not get newer towards the
 /// top. Guarded by current_mu_: the chain of a level with others above it does not change any more.
 bool Context::has_another_chain_above(std::size_t index) const {
   return index + 1 < depth_ && levels_[index]->scope.chain != levels_[depth_ - 1]->scope.chain;
@@ -229,6 +240,12 @@ void Context::interrupt_from(std::size_t index, Interruption why, std::int64_t n
   }
   start_interrupter();
   mailbox_.alarm();
+}
+
+void Context::cancel_from(std::size_t index, std::int64_t now) {
+  levels_[index]->cancel_ns = 0;
+  levels_[index]->cancelled = has_another_chain_above(index);
+  if (!levels_[index]->cancelled) interrupt_from(index, Interruption::kCancelled, now);
 }
 
 void Context::start_interrupter() {

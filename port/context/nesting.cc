@@ -11,7 +11,7 @@ std::optional<Answer> Context::await_result(std::uint64_t id, std::uint64_t chai
   Level& level = *levels_[depth_ - 1];
   level.awaited = id;
   level.early_answer.reset();
-  const bool steps = is_loop(depth_ - 1);
+  const bool steps = is_loop(depth_ - 1) || level.has_loop;
   if (steps) begin_step_wait(level);
   // So chains only get older from the bottom of the stack to its top: a level waits for those above it as well, and
   // must not wait for a newer chain.
@@ -58,9 +58,10 @@ std::optional<Answer> Context::await_result(std::uint64_t id, std::uint64_t chai
   return std::nullopt;
 }
 
-/// On the loop: what this step waits for is late when its request is, whatever others wait for.
+/// On a loop: what this step waits for is late when its request is, whatever others wait for.
 void Context::begin_step_wait(Level& loop) {
-  loop.step = running_ticket();
+  const auto own = loop.has_loop ? tickets_.find(loop.alias) : tickets_.end();
+  loop.step = own != tickets_.end() ? own->second : running_ticket();
   const std::scoped_lock lock(current_mu_);
   loop.step_deadline_ns = loop.step ? loop.step->deadline_ns : 0;
 }

@@ -44,6 +44,7 @@ Context::Deferral Context::defer(const Request& request, PyObject* value) {
   const bool nested = depth_ > (loop_runs_ ? 2U : 1U) || levels_.front()->awaited != 0;
   const double left = static_cast<double>(request.deadline_ns - now_ns()) / 1e9;
   auto timeout = request.deadline_ns == 0 ? PyRef::borrow(Py_None) : PyRef::steal(PyFloat_FromDouble(left));
+  if (nested) begin_own_loop(request.deadline_ns);
   auto started =
       timeout
           ? PyRef::steal(PyObject_CallMethod(tasks.get(), "start", "OOOOO", object.get(), value,
@@ -65,6 +66,26 @@ Context::Deferral Context::defer(const Request& request, PyObject* value) {
   looping_ = looping_ || !nested;
   if (!ticket->answered && ticket->slot != 0) give_slot_back(*ticket);
   return Deferral::kStarted;
+}
+
+/// As the context's loop does it: what ends its task comes from the loop, which can be interrupted nowhere without
+/// harm, and an interrupt only when a step holds that up.
+void Context::begin_own_loop(std::int64_t deadline_ns) {
+  const std::scoped_lock lock(current_mu_);
+  Level& level = *levels_[depth_ - 1];
+  level.has_loop = true;
+  if (deadline_ns != 0) level.deadline_ns = deadline_ns + kLoopMayBeLateNs;
+}
+
+void Context::note_told(Ticket& ticket, Interruption why) {
+  if (ticket.why == Interruption::kNone) ticket.why = why;
+  ticket.told_ns = now_ns();
+  const std::scoped_lock lock(current_mu_);
+  for (std::size_t i = 0; i < depth_; ++i) {
+    Level& level = *levels_[i];
+    if (!level.has_loop || level.alias != ticket.alias || level.deadline_ns == 0) continue;
+    level.deadline_ns = std::max(level.deadline_ns, ticket.told_ns + kInterruptAgainNs);
+  }
 }
 
 PyRef Context::run_as_guest(const Request& request, PyRef value) {
@@ -217,11 +238,15 @@ bool Context::send_encoded(Ticket& ticket, TermWriter& out) {
   return true;
 }
 
-/// The first turn of a stream runs above its request, which was interrupted with it. Once is enough: the second time
-/// would hit what the generator does in its finally block.
+/// The first turn of a stream runs above its request, which is interrupted with it: a second time would hit what the
+/// generator does in its finally block.
 void Context::spare_first_step(const Ticket& ticket) {
   const std::scoped_lock lock(current_mu_);
-  if (depth_ > 0 && levels_[depth_ - 1]->alias == ticket.alias) levels_[depth_ - 1]->wanted = false;
+  if (depth_ == 0 || levels_[depth_ - 1]->alias != ticket.alias) return;
+  Level& request = *levels_[depth_ - 1];
+  request.wanted = false;
+  request.interruption = ticket.why;
+  request.interrupted_ns = ticket.told_ns;
 }
 
 std::optional<Context::Pumped> Context::pump(Ticket& ticket, PyObject* iterator) {
@@ -276,22 +301,27 @@ void Context::take_credit(const Request& request) {
 }
 
 void Context::cancel_ticket(const std::string& alias, Interruption why) {
-  if (loop_runs_) {
+  {
     const std::scoped_lock lock(current_mu_);
-    levels_.front()->cancel_ns = 0;
+    for (std::size_t i = 0; i < depth_; ++i) {
+      if (is_loop(i) || levels_[i]->alias == alias) levels_[i]->cancel_ns = 0;
+    }
   }
   const auto found = tickets_.find(alias);
   if (found == tickets_.end()) return;
   const std::shared_ptr<Ticket> ticket = found->second;
-  if (ticket->why == Interruption::kNone) ticket->why = why;
   const std::int64_t now = now_ns();
   if (ticket->told_ns != 0 && now - ticket->told_ns < kInterruptAgainNs) return;
-  ticket->told_ns = now;
-  if (!loop_runs_ || levels_.front()->step != ticket) return tell_task("cancel", ticket);
-  // It waits in its step, where asyncio cannot cancel it: it is ended there, after those above it.
-  levels_.front()->step_ends = true;
-  const std::scoped_lock lock(current_mu_);
-  if (depth_ > 1 && !levels_[1]->apart) interrupt_from(1, why, now);
+  note_told(*ticket, why);
+  for (std::size_t i = 0; i < depth_; ++i) {
+    if (levels_[i]->step != ticket) continue;
+    // It waits in its step, where asyncio cannot cancel it: it is ended there, after those above it.
+    levels_[i]->step_ends = true;
+    const std::scoped_lock lock(current_mu_);
+    if (depth_ > i + 1 && !levels_[i + 1]->apart) cancel_from(i + 1, now);
+    return;
+  }
+  tell_task("cancel", ticket);
 }
 
 /// The first step of a task has ended, which is a request like others.

@@ -2,7 +2,6 @@
 
 #include <new>
 
-#include "base/clock.h"
 #include "context/context.h"
 #include "python/erlang_module.h"
 
@@ -71,16 +70,16 @@ PyObject* want_credit(PyObject* self, PyObject*) {
 }
 
 PyObject* expire(PyObject* self, PyObject*) {
-  Ticket& ticket = ticket_of(self);
-  if (ticket.why == Interruption::kNone) ticket.why = Interruption::kTimeout;
-  ticket.told_ns = now_ns();
+  const auto context = context_of(self);
+  if (!context) return nullptr;
+  context->note_told(ticket_of(self), Interruption::kTimeout);
   Py_RETURN_NONE;
 }
 
 PyObject* cancel(PyObject* self, PyObject*) {
-  Ticket& ticket = ticket_of(self);
-  if (ticket.why == Interruption::kNone) ticket.why = Interruption::kCancelled;
-  ticket.told_ns = now_ns();
+  const auto context = context_of(self);
+  if (!context) return nullptr;
+  context->note_told(ticket_of(self), Interruption::kCancelled);
   Py_RETURN_NONE;
 }
 

@@ -1,4 +1,4 @@
-%% Coroutines from Erlang: py:async_call, py_event_loop, py_context:submit, and what ends them.
+%% Coroutines from Erlang: py:async_call, py_event_loop, py_context:submit, and what ends them. Their slots: async_slots_SUITE.
 -module(async_SUITE).
 -compile([export_all, nowarn_export_all]).
 
@@ -7,8 +7,7 @@
 suite() -> [{timetrap, {minutes, 1}}].
 
 all() ->
-    [{group, worker}, {group, owngil},
-     slots_are_given_back_while_waiting, cancel_of_a_request_that_waits_for_a_slot, many_contexts].
+    [{group, worker}, {group, owngil}, many_contexts].
 
 groups() ->
     Cases = [results, keyword_arguments, awaitables_and_plain_functions, ten_thousand_sleep_together,
@@ -492,35 +491,6 @@ nothing_is_left(_) ->
         py_test:contexts(default)),
     ok = py_test:no_slots_taken(),
     receive Message -> ?assertEqual(none, Message) after 0 -> ok end.
-
-%% Proves that coroutines that wait hold no slot: with two slots a thousand wait and calls go on.
-slots_are_given_back_while_waiting(_) ->
-    Before = py_semaphore:max_concurrent(),
-    ok = py_semaphore:set_max_concurrent(2),
-    Ctx = py:context(1),
-    Refs = [py:async_call(Ctx, tasks, wait_gate, [<<"slots">>]) || _ <- lists:seq(1, 1000)],
-    ok = py_test:eventually(fun() -> py:call(Ctx, tasks, pending, []) =:= {ok, 1000} end),
-    _ = [?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])) || _ <- lists:seq(1, 100)],
-    ?assertEqual(0, py_semaphore:current()),
-    {ok, _} = py:call(Ctx, tasks, open_gate, [<<"slots">>]),
-    _ = [?assertEqual({ok, <<"open">>}, py:async_await(Ref)) || Ref <- Refs],
-    ?assertEqual(0, py_semaphore:current()),
-    ok = py_semaphore:set_max_concurrent(Before).
-
-%% Proves that a coroutine that has no slot yet is cancelled, with the one behind it going on.
-cancel_of_a_request_that_waits_for_a_slot(_) ->
-    Before = py_semaphore:max_concurrent(),
-    ok = py_semaphore:set_max_concurrent(1),
-    ok = py_semaphore:acquire(infinity),
-    Refs = [First, Second, Third] = [py:async_call(tasks, value, [N]) || N <- [1, 2, 3]],
-    ok = py:cancel(Second),
-    ?assertEqual({error, cancelled}, py:async_await(Second)),
-    ok = py:cancel(First),
-    ?assertEqual({error, cancelled}, py:async_await(First)),
-    ok = py_semaphore:release(),
-    ?assertEqual({ok, 3}, py:async_await(Third)),
-    ok = py_semaphore:set_max_concurrent(Before),
-    ?assertEqual([{error, timeout}], lists:usort([py:async_await(Ref, 0) || Ref <- Refs])).
 
 %% Proves that the loops of many contexts run at once.
 many_contexts(_) ->

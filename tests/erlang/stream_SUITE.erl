@@ -382,14 +382,8 @@ streams_in_callbacks(_) ->
         {Items, done} = received(Ref),
         lists:sum(Items)
     end),
-    ok = py:register_function(left, fun([F, N]) ->
-        {ok, Ref} = py:stream_start(streams, F, [0, N]),
-        {ok, First} = py:stream_next(Ref, 30000),
-        First
-    end),
     _ = [?assertEqual({ok, 5000 * 4999 div 2}, py:call(erlang, call, [Name, F, 5000]))
          || Name <- [collected, folded, started], F <- [count, async_count]],
-    _ = [?assertEqual({ok, 0}, py:call(erlang, call, [left, F, 5000])) || F <- [count, async_count]],
     ok.
 
 %% Proves that what cannot be meant raises an error that names the argument.

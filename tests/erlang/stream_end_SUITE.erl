@@ -12,7 +12,7 @@ suite() -> [{timetrap, {minutes, 1}}].
 all() -> [{group, worker}, {group, owngil}].
 
 groups() ->
-    Cases = [fold_with_an_exception, left_in_its_first_turn, cancel_while_waiting, cancel_while_sleeping,
+    Cases = [fold_with_an_exception, left_in_its_first_turn, left_by_a_callback, cancel_while_waiting, cancel_while_sleeping,
              cancel_while_computing, cancel_before_it_begins, cancel_by_another_process, cancel_of_what_has_ended,
              cancel_of_a_generator_that_refuses, the_death_of_an_owner, the_death_of_a_collector, stop_ends_streams,
              death_ends_streams, nothing_is_left],
@@ -43,6 +43,18 @@ left_in_its_first_turn(_) ->
     end || _ <- lists:seq(1, 100), F <- [endless, async_endless, busy]],
     _ = [ok = eventually_state(Key, <<"closed">>) || Key <- Left],
     no_message().
+
+%% Proves that a stream that a callback leaves behind ends with it, whatever its loop does at that moment, and that the
+%% call goes on.
+left_by_a_callback(_) ->
+    ok = py:register_function(left, fun([F, N]) ->
+        {ok, Ref} = py:stream_start(streams, F, [0, N]),
+        {ok, First} = py:stream_next(Ref, 30000),
+        First
+    end),
+    _ = [?assertEqual({ok, 0}, py:call(erlang, call, [left, F, 5000]))
+         || _ <- lists:seq(1, 1000), F <- [count, async_count]],
+    ok.
 
 %% Proves that cancel ends a generator that waits in asyncio, and that its owner is told.
 cancel_while_waiting(_) ->

@@ -14,6 +14,10 @@ async def value(given, seconds=0.0):
     return given
 
 
+async def value_at_once(given):
+    return given
+
+
 async def arguments(*args, **kwargs):
     """All that it was called with."""
     await asyncio.sleep(0)
