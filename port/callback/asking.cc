@@ -35,16 +35,14 @@ bool check_function(const Asker& asker, PyObject* function) {
   return true;
 }
 
-bool write_call(const Asker& asker, std::uint64_t id, PyObject* function, PyObject* const* arguments, std::size_t count,
-                TermWriter& out, std::size_t& payload_start) {
-  Callbacks& callbacks = asker.link.callbacks;
-  RequestScope* scope = asker.scope;
-  if (scope != nullptr && scope->chain == 0) scope->chain = callbacks.new_chain();
+bool write_call(const Asker& asker, std::uint64_t id, std::uint64_t chain, PyObject* function,
+                PyObject* const* arguments, std::size_t count, TermWriter& out, std::size_t& payload_start) {
+  const RequestScope* scope = asker.scope;
   const bool caller = scope != nullptr && !scope->caller.empty();
   begin_notice(out, Notice::kCallback, 6);
   out.integer(scope != nullptr ? scope->context : asker.context);
   out.integer(static_cast<std::int64_t>(id));
-  out.integer(static_cast<std::int64_t>(scope != nullptr ? scope->chain : callbacks.new_chain()));
+  out.integer(static_cast<std::int64_t>(chain));
   out.integer(static_cast<std::int64_t>(scope != nullptr ? scope->env : 0));
   if (caller) {
     out.raw(scope->caller);
@@ -105,10 +103,15 @@ class GuestWaiter final : public CallbackWaiter {
  public:
   explicit GuestWaiter(const Asker& asker) : asker_(asker) {}
 
+  std::uint64_t chain_of(RequestScope& scope, bool) override {
+    if (scope.chain == 0) scope.chain = asker_.link.callbacks.new_chain();
+    return scope.chain;
+  }
+
   std::uint64_t new_id(const RequestScope& scope) override {
     return asker_.link.callbacks.begin_thread(scope.chain, asker_.context);
   }
-  int watch_mail(std::uint64_t) override { return -1; }
+  int watch_mail(bool) override { return -1; }
   void serve_watched() override {}
   void drop_id(std::uint64_t id) override { asker_.link.callbacks.forget(id); }
 
@@ -152,17 +155,17 @@ class ScopeOfThread {
 
 PyRef ask_in_scope(const Asker& asker, PyObject* function, PyObject* const* arguments, std::size_t count) {
   RequestScope& scope = *asker.scope;
-  if (scope.chain == 0) scope.chain = asker.link.callbacks.new_chain();
   CallbackWaiter& waiter = *scope.waiter;
+  const std::uint64_t chain = waiter.chain_of(scope, true);
   TermWriter out(asker.link.max_value_bytes + kHeaderBytes);
   const std::uint64_t id = waiter.new_id(scope);
   std::size_t payload_start = 0;
-  if (!write_call(asker, id, function, arguments, count, out, payload_start)) {
+  if (!write_call(asker, id, chain, function, arguments, count, out, payload_start)) {
     waiter.drop_id(id);
     return {};
   }
   send_call(asker, id, out, payload_start);
-  const auto answer = waiter.await_result(id, scope.chain);
+  const auto answer = waiter.await_result(id, chain);
   if (answer) return read_answer(*answer, asker.types, function);
   abandon(asker.link, id);
   return {};
@@ -191,7 +194,9 @@ std::uint64_t ask_later(const Asker& asker, PyObject* function, PyObject* const*
   if (!check_function(asker, function)) return 0;
   const std::uint64_t id = callbacks.begin_in(std::move(inbox));
   std::size_t payload_start = 0;
-  if (!write_call(asker, id, function, arguments, count, out, payload_start)) {
+  RequestScope* const scope = asker.scope;
+  const std::uint64_t chain = scope != nullptr ? scope->waiter->chain_of(*scope, false) : callbacks.new_chain();
+  if (!write_call(asker, id, chain, function, arguments, count, out, payload_start)) {
     callbacks.forget(id);
     return 0;
   }

@@ -106,7 +106,7 @@ PyObject* watch_mail(PyObject* module, PyObject* watch) {
   if (!asker) return nullptr;
   const bool on = PyObject_IsTrue(watch) == 1;
   const RequestScope* scope = asker->scope;
-  return PyLong_FromLong(scope == nullptr ? -1 : scope->waiter->watch_mail(on ? scope->chain : 0));
+  return PyLong_FromLong(scope == nullptr ? -1 : scope->waiter->watch_mail(on));
 }
 
 PyObject* serve_mail(PyObject* module, PyObject*) {

@@ -20,6 +20,9 @@ struct RequestScope;
 class CallbackWaiter {
  public:
   virtual ~CallbackWaiter() = default;
+  /// The chain of a callback that is about to be sent; begins one when the request is in none. `waits`: the thread will
+  /// wait for it, in await_result().
+  virtual std::uint64_t chain_of(RequestScope& scope, bool waits) = 0;
   /// The number of a callback that is about to be sent, and will be awaited unless it is dropped.
   virtual std::uint64_t new_id(const RequestScope& scope) = 0;
   virtual void drop_id(std::uint64_t id) = 0;
@@ -27,9 +30,9 @@ class CallbackWaiter {
   /// been sent, and serves nested requests meanwhile. nullopt with KeyboardInterrupt set: the request was interrupted.
   virtual std::optional<Answer> await_result(std::uint64_t id, std::uint64_t chain) = 0;
 
-  /// For an event loop that is not ours, while its coroutines wait for callbacks of `chain` (0: no longer): a
-  /// descriptor that is readable when serve_watched() has something to do; -1 for none.
-  virtual int watch_mail(std::uint64_t chain) = 0;
+  /// For an event loop that is not ours, while its coroutines wait for callbacks: a descriptor that is readable when
+  /// serve_watched() has something to do; -1 for none.
+  virtual int watch_mail(bool on) = 0;
   virtual void serve_watched() = 0;
 };
 

@@ -68,10 +68,11 @@ class Context final : public Sleeper,
   void fail_start(Bytes start_alias, const std::string& reason);
 
   // CallbackWaiter, for the request that runs.
+  std::uint64_t chain_of(RequestScope& scope, bool waits) override;
   std::uint64_t new_id(const RequestScope&) override { return services_.callbacks.new_context_id(); }
   void drop_id(std::uint64_t) override {}
   std::optional<Answer> await_result(std::uint64_t id, std::uint64_t chain) override;
-  int watch_mail(std::uint64_t chain) override;
+  int watch_mail(bool on) override;
   void serve_watched() override;
 
   // LoopCompanion, for the event loop that runs.
@@ -146,6 +147,7 @@ class Context final : public Sleeper,
     std::optional<Answer> early_answer;  ///< came while levels above were running
     std::shared_ptr<Ticket> step;        ///< of a loop: whose step waits for a callback
     bool step_ends = false;              ///< with `step`: it was cancelled
+    std::optional<Wanted> watched;       ///< by an event loop that is not ours
     TermWriter reply;
 
     explicit Level(std::size_t max_reply_bytes) : reply(max_reply_bytes) {}
@@ -181,6 +183,7 @@ class Context final : public Sleeper,
   bool serve_mail(const Wanted& wanted);
   bool starts_on_loop(const Request& request) const;
   bool interrupted_while_waiting();
+  std::uint64_t oldest_task_chain() const;
   void begin_step_wait(Level& loop);
   void begin_own_loop(std::int64_t deadline_ns);
   bool raise_if_pending();
@@ -263,7 +266,6 @@ class Context final : public Sleeper,
   Interpreter* interpreter_ = nullptr;
   std::unique_ptr<Calling> calling_;
   std::unique_ptr<Envs> envs_;
-  Wanted watched_;  ///< by an event loop that is not ours
   Batch batch_;
   SpinPolicy spin_;
   std::map<std::string, std::shared_ptr<Ticket>> tickets_;  ///< by alias

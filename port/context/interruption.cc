@@ -69,6 +69,10 @@ Context::Level& Context::begin(Bytes alias, std::int64_t deadline_ns, const Mess
 }
 
 Context::Ended Context::end() {
+  if (levels_[depth_ - 1]->watched || (depth_ > 1 && levels_[depth_ - 2]->watched)) {
+    levels_[depth_ - 1]->watched.reset();
+    mailbox_.watch(depth_ > 1 ? levels_[depth_ - 2]->watched : std::nullopt);
+  }
   const std::scoped_lock lock(current_mu_);
   const Level& level = *levels_[--depth_];
   set_current_scope(depth_ == 0 ? nullptr : &levels_[depth_ - 1]->scope);

@@ -110,16 +110,22 @@ void Context::sleep(Waiter& waiter, std::int64_t deadline_ns) {
   static_cast<void>(serve_mail(wanted));
 }
 
-int Context::watch_mail(std::uint64_t chain) {
-  watched_ = {true, chain};
-  mailbox_.watch(chain == 0 ? std::nullopt : std::optional<Wanted>(watched_));
-  return chain == 0 ? -1 : mailbox_.fd();
+int Context::watch_mail(bool on) {
+  if (depth_ == 0) return -1;
+  Level& level = *levels_[depth_ - 1];
+  level.watched.reset();
+  if (on) level.watched = {true, chain_of(level.scope, false)};
+  mailbox_.watch(level.watched);
+  return on ? mailbox_.fd() : -1;
 }
 
 void Context::serve_watched() {
+  if (depth_ == 0) return;
+  const auto watched = levels_[depth_ - 1]->watched;
   mailbox_.hush();
-  static_cast<void>(serve_mail(watched_));
-  if (mailbox_.has(watched_)) mailbox_.wake();  // its turn was over
+  if (!watched) return;
+  static_cast<void>(serve_mail(*watched));
+  if (mailbox_.has(*watched)) mailbox_.wake();  // its turn was over
 }
 
 void Context::stop_loop() {

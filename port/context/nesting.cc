@@ -1,10 +1,29 @@
 // The part of Context that waits for a callback, and serves what the callback asks for meanwhile. See docs/design.md,
 // "Callbacks".
 
+#include <algorithm>
+#include <limits>
+
 #include "context/context.h"
 #include "python/fresh_stack.h"
 
 namespace erlang_python {
+
+/// What waits on top of the event loop keeps its tasks from going on, so it waits for theirs as well as for its own:
+/// its callback belongs to the oldest of their chains when that is older, and is served where that is.
+std::uint64_t Context::chain_of(RequestScope& scope, bool waits) {
+  if (scope.chain == 0) scope.chain = services_.callbacks.new_chain();
+  const bool loop_goes_on = !waits && depth_ == 1;
+  return !loop_runs_ || loop_goes_on ? scope.chain : std::min(scope.chain, oldest_task_chain());
+}
+
+std::uint64_t Context::oldest_task_chain() const {
+  std::uint64_t oldest = std::numeric_limits<std::uint64_t>::max();
+  for (const auto& entry : tickets_) {
+    if (entry.second->scope.chain != 0) oldest = std::min(oldest, entry.second->scope.chain);
+  }
+  return oldest;
+}
 
 std::optional<Answer> Context::await_result(std::uint64_t id, std::uint64_t chain) {
   if (raise_if_pending()) return std::nullopt;

@@ -63,6 +63,11 @@ async def wait_gate(name):
     return "open"
 
 
+def close_gate(name):
+    """From now on those who come wait again."""
+    _gates.pop(name, None)
+
+
 def open_gate(name):
     """Lets those pass who wait for it."""
     _gate(name).set()
