@@ -25,6 +25,7 @@ void Callbacks::set_functions(std::vector<std::string> names) {
   const std::scoped_lock lock(functions_mu_);
   functions_.clear();
   for (std::string& name : names) functions_.insert(std::move(name));
+  has_functions_ = !functions_.empty();
 }
 
 bool Callbacks::is_registered(std::string_view name) const {

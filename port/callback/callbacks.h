@@ -33,6 +33,7 @@ class Callbacks {
 
   void set_functions(std::vector<std::string> names);
   bool is_registered(std::string_view name) const;
+  bool has_functions() const { return has_functions_.load(std::memory_order_relaxed); }
   std::vector<std::string> functions() const;
 
   // --- Numbers.
@@ -89,6 +90,7 @@ class Callbacks {
   std::unordered_map<std::uint64_t, Waiter> waiting_;
   std::unordered_map<std::uint64_t, std::vector<Thread*>> threads_;  ///< by chain, the innermost last
 
+  std::atomic<bool> has_functions_ = false;
   mutable std::mutex functions_mu_;
   // Guarded by functions_mu_.
   struct TextHash {

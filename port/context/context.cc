@@ -4,6 +4,7 @@
 #include "etf/encode.h"
 #include "python/erlang_module.h"
 #include "python/exception.h"
+#include "python/own_variables.h"
 #include "runtime/port_loop.h"
 
 namespace erlang_python {
@@ -130,7 +131,8 @@ void Context::execute(const Request& request, bool apart) {
       break;
   }
   if (depth_ >= kMaxLevels) return refuse_nesting(request);
-  TermWriter& reply = begin(message.alias, request.deadline_ns, &message, apart).reply;
+  Level& level = begin(message.alias, request.deadline_ns, &message, apart);
+  TermWriter& reply = level.reply;
   begin_reply(reply, message.alias, message.slot);
   const std::size_t payload_start = reply.size();
   if (take_cancel(message.alias)) {
@@ -138,7 +140,26 @@ void Context::execute(const Request& request, bool apart) {
     write_interruption(reply, Interruption::kCancelled);
     return send_reply(reply, payload_start, message.alias);
   }
-  if (write_result(request, reply, payload_start)) send_reply(reply, payload_start, message.alias);
+  // A callback may come back for an older chain while this request has set variables for a while.
+  const bool lowest = is_lowest();
+  if (lowest && services_.callbacks.has_functions()) {
+    level.variables = PyRef::steal(PyContext_CopyCurrent());
+    if (!level.variables) PyErr_Clear();
+  }
+  std::optional<OwnVariables> own;
+  if (stands_on_another_chain()) own.emplace(lowest ? nullptr : levels_[loop_runs_ ? 1 : 0]->variables.get());
+  const bool now = write_result(request, reply, payload_start);
+  own.reset();
+  level.variables = PyRef();
+  if (now) send_reply(reply, payload_start, message.alias);
+}
+
+/// Of what was begun last: what waits below it is none of its business.
+bool Context::stands_on_another_chain() const {
+  if (depth_ < 2 || levels_[depth_ - 1]->apart) return false;
+  const Level& below = *levels_[depth_ - 2];
+  const std::uint64_t waiting = below.step != nullptr ? below.step->scope.chain : below.scope.chain;
+  return levels_[depth_ - 1]->scope.chain != waiting;
 }
 
 void Context::drop_env(std::uint64_t env, bool apart) {

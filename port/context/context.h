@@ -148,6 +148,7 @@ class Context final : public Sleeper,
     std::shared_ptr<Ticket> step;        ///< of a loop: whose step waits for a callback
     bool step_ends = false;              ///< with `step`: it was cancelled
     std::optional<Wanted> watched;       ///< by an event loop that is not ours
+    PyRef variables;                     ///< the context variables before the lowest request, for other chains above
     TermWriter reply;
 
     explicit Level(std::size_t max_reply_bytes) : reply(max_reply_bytes) {}
@@ -174,6 +175,8 @@ class Context final : public Sleeper,
   /// `apart`: not on behalf of what is below on the stack.
   void execute(const Request& request, bool apart = false);
   void refuse_nesting(const Request& request);
+  bool stands_on_another_chain() const;
+  bool is_lowest() const { return depth_ == (loop_runs_ ? 2U : 1U); }
   /// True: a CANCEL for this request came after it had left the mailbox and before it began. It is taken out.
   bool take_cancel(Bytes alias);
   void take_result(Request result);

@@ -37,7 +37,7 @@ PyRef Context::resume(PyRef work) {
   auto yields = PyRef::steal(PyObject_GetAttrString(work.get(), "yields"));
   if (!yields) return {};
   // On top of a level that waits nobody has a turn but its chain. A guest is on somebody else's thread.
-  const bool lowest = depth_ == (loop_runs_ ? 2U : 1U) && current_scope() == &levels_[depth_ - 1]->scope;
+  const bool lowest = is_lowest() && current_scope() == &levels_[depth_ - 1]->scope;
   if (yields.get() == Py_True && lowest) static_cast<void>(serve_mail({}));
   return PyRef::steal(PyObject_CallMethod(work.get(), "resume", nullptr));
 }

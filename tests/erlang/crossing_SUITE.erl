@@ -11,7 +11,7 @@ all() -> [{group, worker}, {group, owngil}].
 
 groups() ->
     py_test_modes:groups([coroutine_below_a_newer_call, coroutine_below_a_newer_loop, coroutines_that_cross,
-                          a_loop_on_top_of_a_loop, loops_on_top_of_loops]).
+                          a_loop_on_top_of_a_loop, loops_on_top_of_loops, variables_of_another_chain]).
 
 init_per_suite(Config) -> Config.
 end_per_suite(_Config) -> py_test:stop().
@@ -101,3 +101,29 @@ loops_on_top_of_loops(_) ->
     Jobs = [py_test:async(fun() -> py:call(crossing, two_at_once, [Runner, level_4, level_4]) end)
             || _ <- lists:seq(1, 8), Runner <- [asyncio, erlang]],
     _ = [?assertEqual({ok, [16, 16]}, py_test:join(Job)) || Job <- Jobs].
+
+%% Proves that a request of another chain, served while one waits, does not see the context variables that this one has set,
+%% but those that were set before; and that a request of the same chain sees both.
+variables_of_another_chain(_) ->
+    [C, D] = py_test:contexts(default),
+    Self = self(),
+    Seen = fun() -> py:call(D, crossing, variables, []) end,
+    ok = py:register_function(older, fun([]) -> Self ! {older, self()}, receive go -> ok end, Seen() end),
+    ok = py:register_function(newer, fun([]) ->
+        Same = Seen(),
+        Self ! {newer, self()},
+        receive go -> ok end,
+        Same
+    end),
+    {ok, none} = py:call(D, crossing, set_variables, [50]),
+    Older = py_test:async(fun() -> py:call(C, erlang, call, [older]) end),
+    First = receive {older, OlderPid} -> OlderPid end,
+    Newer = py_test:async(fun() -> py:call(D, crossing, with_variables, [3, newer]) end),
+    Second = receive {newer, NewerPid} -> NewerPid end,
+    First ! go,
+    %% An Erlang function that returns a pair; it comes back from Python with a binary in place of the atom.
+    ?assertEqual({ok, {<<"ok">>, [50, 50]}}, py_test:join(Older)),
+    Second ! go,
+    ?assertEqual({ok, {<<"ok">>, [3, 3]}}, py_test:join(Newer)),
+    ?assertEqual({ok, [50, 50]}, Seen()),
+    {ok, none} = py:call(D, crossing, set_variables, [28]).

@@ -1,6 +1,8 @@
 """Coroutines and functions that ask Erlang, in loops of several kinds and on top of one another."""
 
 import asyncio
+import contextvars
+import decimal
 
 import erlang
 
@@ -44,3 +46,25 @@ def one(runner, name):
 
 def plain(value):
     return value
+
+
+_variable = contextvars.ContextVar("_variable", default=None)
+
+
+def set_variables(value):
+    decimal.getcontext().prec = value
+    _variable.set(value)
+
+
+def variables():
+    return [decimal.getcontext().prec, _variable.get()]
+
+
+def with_variables(value, function):
+    """Sets them for the time of a callback."""
+    token = _variable.set(value)
+    try:
+        with decimal.localcontext(prec=value):
+            return erlang.call(function)
+    finally:
+        _variable.reset(token)
