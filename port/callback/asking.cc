@@ -9,13 +9,12 @@ namespace {
 // Room for the header of the frame, and for a list whose elements fit.
 constexpr std::size_t kHeaderBytes = 4096;
 
-/// The name of a registered function; null without an error for a system function, with one for what is neither.
-const char* function_name(PyObject* function, Py_ssize_t* size) {
-  if (PyUnicode_Check(function) != 0) return PyUnicode_AsUTF8AndSize(function, size);
-  if (PyLong_Check(function) == 0) {
-    PyErr_Format(PyExc_TypeError, "an Erlang function is named by a str, not by %s", Py_TYPE(function)->tp_name);
-  }
-  return nullptr;
+/// Of a str; nullopt with UnicodeEncodeError set for one that is no UTF-8.
+std::optional<std::string_view> text_of(PyObject* name) {
+  Py_ssize_t size = 0;
+  const char* text = PyUnicode_AsUTF8AndSize(name, &size);
+  if (text == nullptr) return std::nullopt;
+  return std::string_view(text, static_cast<std::size_t>(size));
 }
 
 void set_unknown(const PythonTypes& types, PyObject* function) {
@@ -24,18 +23,16 @@ void set_unknown(const PythonTypes& types, PyObject* function) {
 }
 
 /// False with a Python error set when there is no such function.
-bool check_function(const Asker& asker, PyObject* function) {
-  Py_ssize_t size = 0;
-  const char* name = function_name(function, &size);
-  if (name == nullptr && PyErr_Occurred() != nullptr) return false;
-  if (name != nullptr && !asker.link.callbacks.is_registered({name, static_cast<std::size_t>(size)})) {
-    set_unknown(asker.types, function);
-    return false;
-  }
-  return true;
+bool check_function(const Asker& asker, const Callee& callee) {
+  if (callee.system) return true;
+  const auto name = text_of(callee.name);
+  if (!name) return false;
+  if (asker.link.callbacks.is_registered(*name)) return true;
+  set_unknown(asker.types, callee.name);
+  return false;
 }
 
-bool write_call(const Asker& asker, std::uint64_t id, std::uint64_t chain, PyObject* function,
+bool write_call(const Asker& asker, std::uint64_t id, std::uint64_t chain, const Callee& callee,
                 PyObject* const* arguments, std::size_t count, TermWriter& out, std::size_t& payload_start) {
   const RequestScope* scope = asker.scope;
   const bool caller = scope != nullptr && !scope->caller.empty();
@@ -49,11 +46,12 @@ bool write_call(const Asker& asker, std::uint64_t id, std::uint64_t chain, PyObj
   } else {
     out.atom("none");
   }
-  Py_ssize_t size = 0;
-  if (const char* name = function_name(function, &size)) {
-    out.binary(std::string_view(name, static_cast<std::size_t>(size)));
+  if (callee.system) {
+    out.integer(static_cast<std::int64_t>(*callee.system));
   } else {
-    out.integer(PyLong_AsLongLong(function));
+    const auto name = text_of(callee.name);
+    if (!name) return false;
+    out.binary(*name);
   }
   payload_start = out.size();
   out.version();
@@ -64,7 +62,7 @@ bool write_call(const Asker& asker, std::uint64_t id, std::uint64_t chain, PyObj
   if (count > 0) out.nil();
   if (!out.overflowed()) return true;
   PyErr_Format(PyExc_ValueError, "the arguments of the Erlang function %R are larger than %zu bytes (max_frame_bytes)",
-               function, asker.link.max_value_bytes);
+               callee.name, asker.link.max_value_bytes);
   return false;
 }
 
@@ -153,50 +151,50 @@ class ScopeOfThread {
   RequestScope scope_;
 };
 
-PyRef ask_in_scope(const Asker& asker, PyObject* function, PyObject* const* arguments, std::size_t count) {
+PyRef ask_in_scope(const Asker& asker, const Callee& callee, PyObject* const* arguments, std::size_t count) {
   RequestScope& scope = *asker.scope;
   CallbackWaiter& waiter = *scope.waiter;
   const std::uint64_t chain = waiter.chain_of(scope, true);
   TermWriter out(asker.link.max_value_bytes + kHeaderBytes);
   const std::uint64_t id = waiter.new_id(scope);
   std::size_t payload_start = 0;
-  if (!write_call(asker, id, chain, function, arguments, count, out, payload_start)) {
+  if (!write_call(asker, id, chain, callee, arguments, count, out, payload_start)) {
     waiter.drop_id(id);
     return {};
   }
   send_call(asker, id, out, payload_start);
   const auto answer = waiter.await_result(id, chain);
-  if (answer) return read_answer(*answer, asker.types, function);
+  if (answer) return read_answer(*answer, asker.types, callee);
   abandon(asker.link, id);
   return {};
 }
 
 }  // namespace
 
-PyRef ask(const Asker& asker, PyObject* function, PyObject* const* arguments, std::size_t count) {
-  if (!check_function(asker, function)) return {};
-  if (asker.scope != nullptr) return ask_in_scope(asker, function, arguments, count);
+std::optional<Callee> registered_function(PyObject* name) {
+  if (PyUnicode_Check(name) != 0) return Callee{name, std::nullopt};
+  PyErr_Format(PyExc_TypeError, "an Erlang function is named by a str, not by %s", Py_TYPE(name)->tp_name);
+  return std::nullopt;
+}
+
+PyRef ask(const Asker& asker, const Callee& callee, PyObject* const* arguments, std::size_t count) {
+  if (!check_function(asker, callee)) return {};
+  if (asker.scope != nullptr) return ask_in_scope(asker, callee, arguments, count);
   GuestWaiter waiter(asker);
   ScopeOfThread scope(asker, waiter);
-  return ask_in_scope({asker.link, asker.types, asker.context, scope.get()}, function, arguments, count);
+  return ask_in_scope({asker.link, asker.types, asker.context, scope.get()}, callee, arguments, count);
 }
 
-PyRef ask(const Asker& asker, SystemFunction function, PyObject* argument) {
-  auto number = PyRef::steal(PyLong_FromLong(static_cast<long>(function)));
-  if (!number) return {};
-  return ask(asker, number.get(), &argument, 1);
-}
-
-std::uint64_t ask_later(const Asker& asker, PyObject* function, PyObject* const* arguments, std::size_t count,
+std::uint64_t ask_later(const Asker& asker, const Callee& callee, PyObject* const* arguments, std::size_t count,
                         std::shared_ptr<Inbox> inbox) {
   Callbacks& callbacks = asker.link.callbacks;
   TermWriter out(asker.link.max_value_bytes + kHeaderBytes);
-  if (!check_function(asker, function)) return 0;
+  if (!check_function(asker, callee)) return 0;
   const std::uint64_t id = callbacks.begin_in(std::move(inbox));
   std::size_t payload_start = 0;
   RequestScope* const scope = asker.scope;
   const std::uint64_t chain = scope != nullptr ? scope->waiter->chain_of(*scope, false) : callbacks.new_chain();
-  if (!write_call(asker, id, chain, function, arguments, count, out, payload_start)) {
+  if (!write_call(asker, id, chain, callee, arguments, count, out, payload_start)) {
     callbacks.forget(id);
     return 0;
   }
@@ -204,16 +202,16 @@ std::uint64_t ask_later(const Asker& asker, PyObject* function, PyObject* const*
   return id;
 }
 
-PyRef read_answer(const Answer& answer, const PythonTypes& types, PyObject* function) {
+PyRef read_answer(const Answer& answer, const PythonTypes& types, const Callee& callee) {
   TermReader body(answer.frame.bytes());
   body.rewind(answer.body);
   const auto arity = body.read_tuple_header();
   const auto kind = body.read_atom();
   if (arity == std::size_t{2} && kind == "ok") return decode_term(body, types);
   if (arity == std::size_t{5} && kind == "error") {
-    set_erlang_error(body, types, function);
+    set_erlang_error(body, types, callee.name);
   } else if (!arity && kind == "unregistered") {
-    set_unknown(types, function);
+    set_unknown(types, callee.name);
   } else {
     PyErr_SetString(PyExc_SystemError, "a malformed answer from Erlang");
   }

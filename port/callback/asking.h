@@ -7,8 +7,25 @@
 
 namespace erlang_python {
 
-/// Functions of Erlang that are always there, by number (docs/protocol.md, "System functions").
-enum class SystemFunction : std::uint8_t { kIsAlive = 1, kWhereis = 2, kAdmitAtom = 3 };
+/// Functions of Erlang that are always there, by number (docs/protocol.md, "Callbacks"). For the package alone: user
+/// code names functions by a str.
+enum class SystemFunction : std::uint8_t {
+  kIsAlive = 1,
+  kWhereis = 2,
+  kAdmitAtom = 3,
+  kStateIncr = 4,
+  kStateFetch = 10,
+  kStateStore = 11,
+  kStateRemove = 12,
+  kStateKeys = 13,
+  kStateClear = 14,
+};
+
+/// What is called. Borrowed: the caller holds the name.
+struct Callee {
+  PyObject* name;                        ///< a str: of a registered function, or what errors call the system function
+  std::optional<SystemFunction> system;  ///< not a registered function
+};
 
 /// How Python code of one interpreter asks Erlang. Any thread, attached.
 struct Asker {
@@ -18,18 +35,19 @@ struct Asker {
   RequestScope* scope;  ///< of the request that the thread, or the task that it steps, belongs to; null for none
 };
 
-/// Calls a function, a str that names a registered one or the int of a system function, and waits for its value. Null
-/// with a Python error set: erlang.ErlangError, erlang.UnknownFunction, what encoding an argument or decoding the value
-/// raised, KeyboardInterrupt when the request was interrupted.
-PyRef ask(const Asker& asker, PyObject* function, PyObject* const* arguments, std::size_t count);
-PyRef ask(const Asker& asker, SystemFunction function, PyObject* argument);
+/// The registered function of that name; nullopt with TypeError set for what is no str.
+std::optional<Callee> registered_function(PyObject* name);
+
+/// Calls a function and waits for its value. Null with a Python error set: erlang.ErlangError, erlang.UnknownFunction,
+/// what encoding an argument or decoding the value raised, KeyboardInterrupt when the request was interrupted.
+PyRef ask(const Asker& asker, const Callee& callee, PyObject* const* arguments, std::size_t count);
 
 /// Sends the call and returns its number; the answer goes to `inbox`. 0 with a Python error set.
-std::uint64_t ask_later(const Asker& asker, PyObject* function, PyObject* const* arguments, std::size_t count,
+std::uint64_t ask_later(const Asker& asker, const Callee& callee, PyObject* const* arguments, std::size_t count,
                         std::shared_ptr<Inbox> inbox);
 
 /// The value of an answer, or null with a Python error set, as ask() does it.
-PyRef read_answer(const Answer& answer, const PythonTypes& types, PyObject* function);
+PyRef read_answer(const Answer& answer, const PythonTypes& types, const Callee& callee);
 
 /// Tells Erlang that nobody waits for a callback any more.
 void abandon(const ErlangLink& link, std::uint64_t id);

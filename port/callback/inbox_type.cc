@@ -44,8 +44,9 @@ PyObject* call(PyObject* self, PyTypeObject* type, PyObject* const* args, std::s
     return nullptr;
   }
   const auto asker = asker_of_type(type);
-  if (!asker) return nullptr;
-  const std::uint64_t id = ask_later(*asker, args[0], args + 1, count - 1, inbox_of(self)->inbox);
+  const auto callee = registered_function(args[0]);
+  if (!asker || !callee) return nullptr;
+  const std::uint64_t id = ask_later(*asker, *callee, args + 1, count - 1, inbox_of(self)->inbox);
   return id == 0 ? nullptr : PyLong_FromUnsignedLongLong(id);
 }
 
@@ -53,7 +54,7 @@ PyObject* call(PyObject* self, PyTypeObject* type, PyObject* const* args, std::s
 /// when not even that can be had.
 PyRef outcome(const Asker& asker, std::uint64_t id, const Answer& answer) {
   auto name = PyRef::borrow(Py_None);
-  auto value = read_answer(answer, asker.types, name.get());
+  auto value = read_answer(answer, asker.types, {name.get(), std::nullopt});
   const bool ok = static_cast<bool>(value);
   if (!ok) value = PyRef::steal(PyErr_GetRaisedException());
   return PyRef::steal(Py_BuildValue("KOO", static_cast<unsigned long long>(id), ok ? Py_True : Py_False, value.get()));

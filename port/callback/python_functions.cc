@@ -20,8 +20,34 @@ PyObject* call(PyObject* module, PyObject* const* args, Py_ssize_t count, PyObje
     return nullptr;
   }
   const auto asker = asker_of(module);
+  const auto callee = registered_function(args[0]);
+  if (!asker || !callee) return nullptr;
+  return ask(*asker, *callee, args + 1, static_cast<std::size_t>(count - 1)).release();
+}
+
+struct NamedSystemFunction {
+  std::string_view name;  ///< of the function of the package, by which errors call it
+  SystemFunction function;
+};
+constexpr NamedSystemFunction kSystemFunctions[] = {
+    {"whereis", SystemFunction::kWhereis},          {"atom", SystemFunction::kAdmitAtom},
+    {"state_get", SystemFunction::kStateFetch},     {"state_set", SystemFunction::kStateStore},
+    {"state_delete", SystemFunction::kStateRemove}, {"state_keys", SystemFunction::kStateKeys},
+    {"state_clear", SystemFunction::kStateClear},   {"state_incr", SystemFunction::kStateIncr},
+    {"state_decr", SystemFunction::kStateIncr},
+};
+
+PyObject* system_call(PyObject* module, PyObject* const* args, Py_ssize_t count) {
+  Py_ssize_t size = 0;
+  const char* name = count < 1 ? nullptr : PyUnicode_AsUTF8AndSize(args[0], &size);
+  if (name == nullptr) return PyErr_Occurred() != nullptr ? nullptr : PyErr_Format(PyExc_TypeError, "no function");
+  const auto asker = asker_of(module);
   if (!asker) return nullptr;
-  return ask(*asker, args[0], args + 1, static_cast<std::size_t>(count - 1)).release();
+  for (const NamedSystemFunction& known : kSystemFunctions) {
+    if (known.name != std::string_view(name, static_cast<std::size_t>(size))) continue;
+    return ask(*asker, {args[0], known.function}, args + 1, static_cast<std::size_t>(count - 1)).release();
+  }
+  return PyErr_Format(PyExc_ValueError, "%R is no system function", args[0]);
 }
 
 /// False with a TypeError set for what no message can be sent to.
@@ -41,7 +67,9 @@ bool check_destination(PyObject* destination, const PythonTypes& types) {
 
 /// False with ProcessError set when there is no such process.
 bool check_alive(const Asker& asker, PyObject* destination) {
-  auto alive = ask(asker, SystemFunction::kIsAlive, destination);
+  auto name = PyRef::steal(PyUnicode_InternFromString("send"));
+  if (!name) return false;
+  auto alive = ask(asker, {name.get(), SystemFunction::kIsAlive}, &destination, 1);
   if (!alive) return false;
   if (alive.get() == Py_True) return true;
   PyErr_Format(asker.types.process_error.get(), "no process %R", destination);
@@ -143,6 +171,9 @@ PyMethodDef methods[] = {
      "its "
      "value.\n\nRaises ErlangError with what the function raised, UnknownFunction (an AttributeError) when nothing is "
      "registered by that name, and what converting an argument or the value raises. Any thread may call."},
+    {"system_call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(system_call)), METH_FASTCALL,
+     "system_call(name: str, *args: object) -> object\n\nFor the package erlang: what Erlang does for its function of "
+     "this name."},
     {"send", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(send)), METH_FASTCALL,
      "send(destination: Pid | str | tuple[str, str], message: object) -> None\n\nSend a message to an Erlang process: "
      "a "

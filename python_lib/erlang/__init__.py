@@ -18,8 +18,10 @@ from erlang.types import Atom, Pid, Ref, Term
 try:
     import _erlang
     from _erlang import call, self, send
+    from _erlang import system_call as _ask
 except ImportError:  # outside of the port program
     from erlang._outside import call, self, send
+    from erlang._outside import system_call as _ask
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,28 +82,34 @@ __all__ = [
 ]
 
 
-_WHEREIS, _ADMIT_ATOM = 2, 3  # system functions, docs/protocol.md
 _admitted: set[str] = set()
 
 
 def atom(name: str) -> Atom:
     """The atom called ``name``, of which Erlang is asked whether it has room for it.
 
-    Raises ValueError for more than 255 characters, and when Python has made as many new atoms as a node allows it
-    (1 000). ``Atom(name)`` does not ask; a value with an atom that Erlang has no room for fails when it is returned.
+    Raises TypeError for what is no ``str``, ValueError for more than 255 characters, and when Python has made as many
+    new atoms as a node allows it (1 000). ``Atom(name)`` does not ask; a value with an atom that Erlang has no room for
+    fails when it is returned.
     """
     made = Atom(name)
     if name not in _admitted:
-        if not call(_ADMIT_ATOM, name):
+        if not _ask("atom", name):
             raise ValueError(f"no room for the new atom {name!r}: Python has made 1000 on this node; use a str")
         _admitted.add(name)
     return made
 
 
 def whereis(name: str) -> Pid | None:
-    """The process that is registered by this name on the node, or None."""
-    pid: Pid | None = call(_WHEREIS, name)
+    """The process that is registered by this name on the node, or None. Raises TypeError for what is no ``str``."""
+    if not isinstance(name, str):
+        raise TypeError(f"a process is registered by a str, not by {type(name).__name__}")
+    pid: Pid | None = _ask("whereis", name)
     return pid
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> Any:

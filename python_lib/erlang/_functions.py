@@ -22,6 +22,14 @@ class Function:
             raise TypeError(f"the Erlang function {self.__name__} takes no keyword arguments, only positional ones")
         return _erlang.call(self.__name__, *args)
 
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not Function:
+            return NotImplemented
+        return self.__name__ == other.__name__
+
+    def __hash__(self) -> int:
+        return hash((Function, self.__name__))
+
     def __repr__(self) -> str:
         return f"<Erlang function {self.__name__}>"
 

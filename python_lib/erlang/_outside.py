@@ -13,7 +13,11 @@ def _refuse() -> NoReturn:
     raise RuntimeError("Erlang can be reached only from Python that erlang_python runs")
 
 
-def call(name: str | int, *args: object) -> Any:
+def call(name: str, *args: object) -> Any:
+    _refuse()
+
+
+def system_call(name: str, *args: object) -> Any:
     _refuse()
 
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import operator
 
 try:
-    from _erlang import call as _ask
+    from _erlang import system_call as _ask
 except ImportError:  # outside of the port program
-    from erlang._outside import call as _ask
+    from erlang._outside import system_call as _ask
 
 TYPE_CHECKING = False
-if TYPE_CHECKING:  # `typing` is slow to import, and every context imports this module
+if TYPE_CHECKING:
     from typing import Any
-
-# System functions of docs/protocol.md.
-_INCR, _FETCH, _STORE, _REMOVE, _KEYS, _CLEAR = 4, 10, 11, 12, 13, 14
+else:  # `typing` is slow to import, and every context imports this module; for `typing.get_type_hints`
+    Any = object
 
 
 def state_get(key: Any, default: Any = None) -> Any:
@@ -23,7 +22,7 @@ def state_get(key: Any, default: Any = None) -> Any:
     Keys are compared in Erlang: a ``str`` and the Erlang binary with the same text are one key, ``Atom("x")`` is the
     atom ``x`` and another key than ``"x"``, ``1`` and ``1.0`` are two.
     """
-    found = _ask(_FETCH, key)
+    found = _ask("state_get", key)
     return found[1] if found else default
 
 
@@ -33,23 +32,23 @@ def state_set(key: Any, value: Any) -> None:
     Raises ErlangError with the reason ``("state_full", n)`` when the key would be one more than the ``n`` of the
     environment key ``max_state_entries``.
     """
-    _ask(_STORE, key, value)
+    _ask("state_set", key, value)
 
 
 def state_delete(key: Any) -> None:
     """Removes ``key``. One that is not there is no error."""
-    _ask(_REMOVE, key)
+    _ask("state_delete", key)
 
 
 def state_keys() -> list[Any]:
     """All keys, in no particular order."""
-    keys: list[Any] = _ask(_KEYS)
+    keys: list[Any] = _ask("state_keys")
     return keys
 
 
 def state_clear() -> None:
     """Removes every key."""
-    _ask(_CLEAR)
+    _ask("state_clear")
 
 
 def state_incr(key: Any, by: int = 1) -> int:
@@ -58,10 +57,11 @@ def state_incr(key: Any, by: int = 1) -> int:
     Raises TypeError when ``by`` is no integer, ErlangError with the reason ``"badarg"`` when the stored value is none,
     and with ``("state_full", n)`` as :func:`state_set` does.
     """
-    total: int = _ask(_INCR, key, int(operator.index(by)))
+    total: int = _ask("state_incr", key, int(operator.index(by)))
     return total
 
 
 def state_decr(key: Any, by: int = 1) -> int:
     """Subtracts, as :func:`state_incr` adds."""
-    return state_incr(key, -operator.index(by))
+    total: int = _ask("state_decr", key, -int(operator.index(by)))
+    return total

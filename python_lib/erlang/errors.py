@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # `typing` is slow to import, and every context imports this module
+    from typing import Any
+
+_FIELDS = 5  # what an ErlangError of Erlang is made of
+
 
 class Error(Exception):
     """Base of everything that the package raises on its own account."""
@@ -44,16 +50,26 @@ class ErlangError(RuntimeError, Error):
     (also reachable as ``class``, through ``getattr``); ``reason``, the Erlang term as a Python value, None when Python
     cannot hold it; ``text``, class and reason as Erlang prints them; ``stack``, Erlang's stack as text, a line per
     function, innermost first.
+
+    Made from these five by the package. Code that raises one itself gives a message, as to any exception: then that is
+    ``text`` and ``reason``, ``function`` is None, ``error_class`` ``"error"``, and ``stack`` is empty.
     """
 
-    def __init__(self, function: str | None, error_class: str, reason: object, text: str, stack: str) -> None:
-        super().__init__(function, error_class, reason, text, stack)
-        self.function = function
-        self.error_class = error_class
-        self.reason = reason
-        self.text = text
-        self.stack = stack
-        vars(self)["class"] = error_class
+    function: str | None
+    error_class: str
+    reason: Any
+    text: str
+    stack: str
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        if len(args) == _FIELDS:
+            self.function, self.error_class, self.reason, self.text, self.stack = args
+        else:
+            self.function, self.error_class, self.stack = None, "error", ""
+            self.text = super().__str__()
+            self.reason = args[0] if len(args) == 1 else self.text
+        vars(self)["class"] = self.error_class
 
     def __str__(self) -> str:
         return self.text if self.function is None else f"{self.function}: {self.text}"

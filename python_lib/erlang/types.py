@@ -24,13 +24,15 @@ _LISTED_AS = {77: "bitstring", 89: "port", 102: "port", 120: "port", 108: "impro
 class Atom(str):
     """An Erlang atom, for code that must give Erlang an atom and not a binary. Otherwise an ordinary ``str``.
 
-    At most 255 characters, else ``ValueError``. Erlang has room for a bounded number of atoms that it did not know
-    before; do not make atoms of input.
+    TypeError for what is no ``str``, ValueError for more than 255 characters. Erlang has room for a bounded number of
+    atoms that it did not know before; do not make atoms of input.
     """
 
     __slots__ = ()
 
     def __new__(cls, name: str) -> Self:
+        if not isinstance(name, str):
+            raise TypeError(f"an atom is made of a str, not of {type(name).__name__}")
         if len(name) > _MAX_ATOM_LENGTH:
             raise ValueError(f"an atom has at most {_MAX_ATOM_LENGTH} characters, this name has {len(name)}")
         return str.__new__(cls, name)

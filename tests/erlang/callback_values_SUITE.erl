@@ -8,7 +8,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [every_type_both_ways, random_values_both_ways, large_values, values_over_the_limit, result_python_cannot_hold,
-      result_erlang_cannot_hold, new_atoms].
+      result_erlang_cannot_hold, new_atoms, names_that_are_no_str, atoms_of_no_str].
 
 init_per_suite(Config) -> ok = py_test:start([{max_frame_bytes, 8 bsl 20}]), Config.
 end_per_suite(_Config) -> py_test:stop().
@@ -97,6 +97,37 @@ new_atoms(_) ->
     ok = py:register_function(fresh, fun([Text]) -> binary_to_atom(Text) end),
     ?assertEqual({ok, <<"fresh_", (list_to_binary(Name))/binary>>},
                  py:call(calling, call, [fresh, <<"fresh_", (list_to_binary(Name))/binary>>])).
+
+%% Proves that a function is named by a str and by nothing else: what the package itself asks for has numbers, and no
+%% number reaches that.
+names_that_are_no_str(_) ->
+    ok = py:state_store(kept, 1),
+    ok = py:exec("
+import asyncio
+def refused(name):
+    async def later(): return await erlang.async_call(name)
+    found = []
+    for use in (lambda: erlang.call(name), lambda: asyncio.run(later()), lambda: erlang.call(name, 'kept', 2)):
+        try: found.append(use())
+        except TypeError as error: found.append(str(error))
+    return found
+"),
+    _ = [begin
+             Text = iolist_to_binary(["an Erlang function is named by a str, not by ", Type]),
+             ?assertEqual({ok, [Text, Text, Text]}, py:eval(["refused(", Name, ")"]))
+         end || {Name, Type} <- [{"14", "int"}, {"2**80", "int"}, {"-1", "int"}, {"True", "bool"}, {"b'id'", "bytes"},
+                                 {"None", "NoneType"}, {"1.0", "float"}, {"erlang.state_get", "function"}]],
+    ?assertMatch({error, {'TypeError', _}}, py:eval("getattr(erlang, 14)")),
+    ?assertEqual({ok, 1}, py:state_fetch(kept)),
+    ok = py:state_clear().
+
+%% Proves that what is no str makes no atom and finds no process, and takes nothing of the room for atoms.
+atoms_of_no_str(_) ->
+    _ = [?assertMatch({error, {'TypeError', <<What:2/binary, _/binary>>}}, py:eval([Function, "(", Value, ")"]))
+         || Value <- ["b'no_atom_1'", "['no_atom_2']", "5", "None"],
+            {Function, What} <- [{"erlang.atom", <<"an">>}, {"erlang.Atom", <<"an">>}, {"erlang.whereis", <<"a ">>}]],
+    _ = [?assertError(badarg, binary_to_existing_atom(Name)) || Name <- [<<"b'no_atom_1'">>, <<"['no_atom_2']">>]],
+    ok.
 
 %% Helpers.
 

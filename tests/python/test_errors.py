@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import unittest
+from unittest import mock
 
 import erlang
 from erlang import ConversionError, ErlangError, Error, ProcessError, UnknownFunction
@@ -50,6 +51,34 @@ class ErlangErrorTest(unittest.TestCase):
             self.assertIs(type(other), ErlangError)
             self.assertEqual(vars(other), vars(self.error()))
             self.assertEqual(str(other), str(self.error()))
+
+    def test_a_message_will_do(self) -> None:
+        error = ErlangError("boom")
+        self.assertEqual(str(error), "boom")
+        self.assertEqual(error.args, ("boom",))
+        self.assertEqual((error.function, error.error_class, error.stack), (None, "error", ""))
+        self.assertEqual((error.reason, error.text), ("boom", "boom"))
+        for other in copies(error):
+            self.assertIs(type(other), ErlangError)
+            self.assertEqual((vars(other), other.args, str(other)), (vars(error), error.args, "boom"))
+
+    def test_it_is_made_of_anything_as_other_exceptions_are(self) -> None:
+        self.assertEqual(str(ErlangError()), "")
+        self.assertEqual(str(ErlangError("boom", 1)), "('boom', 1)")
+        self.assertEqual(ErlangError(("badkey", 1)).reason, ("badkey", 1))
+        with self.assertRaises(ErlangError):
+            raise ErlangError
+
+    def test_it_can_be_subclassed_and_mocked(self) -> None:
+        class Special(ErlangError):
+            def __init__(self, code: int) -> None:
+                super().__init__(f"code {code}")
+                self.code = code
+
+        self.assertEqual((str(Special(3)), Special(3).code, Special(3).error_class), ("code 3", 3, "error"))
+        with self.assertRaisesRegex(ErlangError, "^down$"):
+            mock.Mock(side_effect=ErlangError("down"))()
+        self.assertEqual(mock.create_autospec(ErlangError)("boom").mock_calls, [])
 
 
 class UnknownFunctionTest(unittest.TestCase):

@@ -36,6 +36,12 @@ class AtomTest(unittest.TestCase):
         with self.assertRaisesRegex(ValueError, "at most 255 characters, this name has 256"):
             Atom("x" * 256)
 
+    def test_only_a_str_is_the_name_of_an_atom_or_of_a_process(self) -> None:
+        for name in (b"x", 5, ["a"], None, True):
+            for use, what in ((Atom, "an atom"), (erlang.atom, "an atom"), (erlang.whereis, "a process")):
+                with self.assertRaisesRegex(TypeError, f"^{what}.* a str, not .*{type(name).__name__}$"):
+                    use(name)  # type: ignore[operator]
+
     def test_copies_stay_atoms(self) -> None:
         for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
             self.assertIs(type(pickle.loads(pickle.dumps(Atom("ok"), protocol))), Atom)
@@ -145,6 +151,9 @@ class PackageTest(unittest.TestCase):
         # torch and others probe every module for odd attributes.
         for name in ("no_such_function", "__file_of_nothing__", "__wrapped__"):
             self.assertFalse(hasattr(erlang, name))
+
+    def test_names_that_are_loaded_late_are_listed(self) -> None:
+        self.assertLessEqual({*erlang.__all__, "__doc__", "errors"}, set(dir(erlang)))
 
     def test_importing_it_is_cheap(self) -> None:
         # Every context imports it: slow modules of the library come only with the values that need them.
