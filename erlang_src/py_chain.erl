@@ -13,6 +13,8 @@
 -export([enter/1, leave/1, sweep/0]).
 %% For py_env.
 -export([caller/0, plain/0, starter/1]).
+%% For py_pool.
+-export([source/0]).
 
 -define(TABLE, py_callbacks).
 -define(ASKED, py_asked).
@@ -47,11 +49,18 @@ answered(Alias) ->
 -spec cancel_asked(pid()) -> ok.
 cancel_asked(Pid) ->
     lists:foreach(
-        fun({Key = {_, Alias}, Port, Id}) ->
-            true = ets:delete(?ASKED, Key),
-            py_port:write(Port, py_protocol:cancel(Alias, Id))
-        end,
-        ets:select(?ASKED, [{{{Pid, '_'}, '_', '_'}, [], ['$_']}])).
+        fun({{_, Alias}, Port, Id}) -> py_port:write(Port, py_protocol:cancel(Alias, Id)) end,
+        take_asked(Pid)).
+
+%% The process of cancel_asked_by/1 may outlive the application, and then there are neither tables nor ports.
+take_asked(Pid) ->
+    try
+        Asked = ets:select(?ASKED, [{{{Pid, '_'}, '_', '_'}, [], ['$_']}]),
+        lists:foreach(fun({Key, _, _}) -> ets:delete(?ASKED, Key) end, Asked),
+        Asked
+    catch
+        error:badarg -> []
+    end.
 
 %% @doc The same for processes that are about to end.
 -spec cancel_asked_by([pid()]) -> ok.
@@ -94,6 +103,19 @@ plain() ->
 -spec starter(#caller{}) -> pid().
 starter(#caller{who = {_, Starter}}) -> Starter;
 starter(#caller{who = Self}) -> Self.
+
+%% @doc Where the chain of the calling process began, when it was no Erlang process that began it: in a context that was
+%% starting, or in a thread of Python's (then the number of the context may be 0).
+-spec source() -> none | {PyPort :: pid(), CtxId :: non_neg_integer()}.
+source() ->
+    case py_slots:callbacks(py_slots:ref()) of
+        0 -> none;
+        _ -> source(callback())
+    end.
+
+source({_, #callback{starter = none, port_owner = Owner, id = Id}}) -> {Owner, Id};
+source({_, #callback{starter = Starter}}) -> source(running([Starter]));
+source(none) -> none.
 
 %% Where routed requests go is where Python waits for the callback, so that they find there what its caller defined,
 %% unless that has its namespace in the default pool and none here.

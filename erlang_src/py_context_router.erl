@@ -219,8 +219,12 @@ handle_call({unregister, M, F}, _From, none) ->
 handle_cast(_Message, none) ->
     {noreply, none}.
 
-in_own_process(From, Fun) ->
-    _ = spawn_link(fun() -> gen_server:reply(From, Fun()) end),
+%% For the caller, whose chain of calls it belongs to: a pool that its own preload code starts again says so.
+in_own_process(From = {Caller, _}, Fun) ->
+    _ = spawn_link(fun() ->
+        put('$callers', [Caller]),
+        gen_server:reply(From, Fun())
+    end),
     {noreply, none}.
 
 start_default(Options) ->

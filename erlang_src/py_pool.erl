@@ -42,6 +42,9 @@
 
 %% How often to look whether a retiring port process has finished what it had.
 -define(RETIRE_POLL_MS, 20).
+%% How long a chain that Python began may wait for a pool: no call that began it limits its time.
+-define(SOURCE_MS, 30000).
+-define(OWN_START, <<"what it runs while it starts has made this call, which would wait for the start">>).
 %% How long coroutines and streams of a port process that is replaced may go on.
 -define(RETIRE_TASKS_MS, 300000).
 
@@ -52,12 +55,12 @@ start_link(Spec, Sup) ->
     gen_server:start_link(?MODULE, {Spec, Sup}, []).
 
 %% @doc Waits until the pool has a context that is not `Stale'. Not for long: a pool that is backing off, or cannot
-%% start, says so at once.
+%% start, says so at once, and so does one whose start waits for the calling process: its preload code has called it.
 -spec await(atom(), none | pid(), timeout()) -> ok | {error, term()}.
 await(Pool, Stale, Timeout) ->
     case py_tables:pool(Pool) of
         none -> {error, {no_such_pool, Pool}};
-        {Pid, _} -> ask(Pid, Pool, {await, Stale}, Timeout)
+        {Pid, _} -> ask_from_chain(Pid, Pool, fun(Source) -> {await, {Stale, Source}} end, Timeout)
     end.
 
 %% @doc Waits until every context of the pool has started: `{ok, Contexts}', or why one has not.
@@ -65,7 +68,14 @@ await(Pool, Stale, Timeout) ->
 await_start(Pool) ->
     case py_tables:pool(Pool) of
         none -> {error, {no_such_pool, Pool}};
-        {Pid, _} -> ask(Pid, Pool, await_start, infinity)
+        {Pid, _} -> ask_from_chain(Pid, Pool, fun(Source) -> {await_start, Source} end, infinity)
+    end.
+
+%% Of pools whose starts wait for each other none could tell, so there is a limit as well.
+ask_from_chain(Pid, Pool, Request, Timeout) ->
+    case py_chain:source() of
+        none -> ask(Pid, Pool, Request(none), Timeout);
+        Source -> ask(Pid, Pool, Request(Source), min(Timeout, ?SOURCE_MS))
     end.
 
 ask(Pid, Pool, Request, Timeout) ->
@@ -106,13 +116,21 @@ handle_continue(start, State = #state{sup = Sup, spec = Spec}) ->
     {noreply, lists:foldl(fun start_unit/2, Started, maps:keys(Units))}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
-handle_call({await, Stale}, From, State = #state{waiters = Waiters}) ->
+handle_call({await, {Stale, Source}}, From, State = #state{waiters = Waiters}) ->
     case answer(Stale, State) of
-        wait -> {noreply, State#state{waiters = [{From, Stale} | Waiters]}};
-        Answer -> {reply, Answer, State}
+        wait ->
+            case is_own_start(Source, State) of
+                true -> {reply, {error, {context_died, {start_failed, ?OWN_START}}}, State};
+                false -> {noreply, State#state{waiters = [{From, Stale} | Waiters]}}
+            end;
+        Answer ->
+            {reply, Answer, State}
     end;
-handle_call(await_start, From, State = #state{starters = Starters}) ->
-    {noreply, tell_starters(State#state{starters = [From | Starters]})};
+handle_call({await_start, Source}, From, State = #state{starters = Starters}) ->
+    case is_own_start(Source, State) of
+        true -> {reply, {error, ?OWN_START}, State};
+        false -> {noreply, tell_starters(State#state{starters = [From | Starters]})}
+    end;
 handle_call(info, _From, State = #state{calls = Calls, units = Units, spec = Spec}) ->
     {reply, #{calls => counters:get(Calls, 1), spec => Spec,
               units => [{Owner, Info, py_pool_core:phase(Core)}
@@ -343,6 +361,18 @@ info(#{contexts := Size, mode := Mode, isolation := Isolation}, Up) ->
         [] -> #{}
     end,
     #{size => Size, mode => Mode, isolation => Isolation, python => Ready}.
+
+%% Whether the start of one of the contexts waits for whoever asks.
+is_own_start({Owner, CtxId}, State) ->
+    case unit_of(Owner, State) of
+        {_, #unit{core = Core, pending = Pending}} ->
+            py_pool_core:answer(Core) =/= up
+                orelse lists:any(fun({_, #route{id = Id}}) -> Id =:= CtxId end, maps:values(Pending));
+        none ->
+            false
+    end;
+is_own_start(none, _State) ->
+    false.
 
 answer(Stale, #state{units = Units}) ->
     Answers = [{py_pool_core:answer(Unit#unit.core), Unit} || Unit <- maps:values(Units)],

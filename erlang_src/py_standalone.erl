@@ -63,9 +63,9 @@ handle_call({attach, Spec = #{mode := Mode, isolation := Isolation}}, From, Stat
         {pool, none} -> start(true, shared_spec(Spec), Wish, State);
         {context, _} -> start(false, without_own_preload(Spec), Wish, State)
     end;
-handle_call({await, _Stale}, _From, State) ->
+handle_call({await, _}, _From, State) ->
     {reply, {error, {no_such_pool, ?POOL}}, State};
-handle_call(await_start, _From, State) ->
+handle_call({await_start, _}, _From, State) ->
     {reply, {ok, []}, State};
 handle_call(info, _From, State = #state{calls = Calls, ports = Ports}) ->
     {reply, #{calls => counters:get(Calls, 1), spec => #{},

@@ -8,6 +8,7 @@ suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
     [starts_with_defaults, stop_ends_every_process, starts_again, calls_while_stopped, stop_with_calls_in_flight,
+     stop_with_callbacks_in_flight,
      semaphore_limits_calls, semaphore_counts_every_kind_of_call, default_pool_size_wins, context_mode,
      unknown_context_mode, io_pool_configuration, older_names_are_mapped, older_names_warn_once,
      imports_paths_preload_for_every_pool, pools_from_configuration, pools_from_configuration_that_fail,
@@ -65,6 +66,41 @@ stop_with_calls_in_flight(_) ->
     py_test:eventually(fun() -> py_semaphore:current() =:= 3 end),
     ok = application:stop(erlang_python),
     ?assertEqual([{error, {context_died, stopped}}], lists:usort([py_test:join(Job) || Job <- [Running | Queued]])).
+
+%% Proves that callbacks that run when the application is stopped end with it, and that this is no error for the log.
+stop_with_callbacks_in_flight(_) ->
+    Log = py_test_log:collect(),
+    Self = self(),
+    Ended = [begin
+        ok = py_test:start(),
+        ok = py:register_function(stay, fun([]) -> Self ! {here, self()}, receive never -> ok end end),
+        Job = py_test:async(fun() -> py:exec("
+import asyncio
+async def many():
+    await asyncio.gather(*(erlang.async_call('stay') for _ in range(200)))
+asyncio.run(many())
+") end),
+        Monitors = [receive {here, Pid} -> monitor(process, Pid) end || _ <- lists:seq(1, 200)],
+        ok = application:stop(erlang_python),
+        [receive {'DOWN', Monitor, process, _, _} -> ok end || Monitor <- Monitors],
+        py_test:join(Job)
+    end || _ <- lists:seq(1, 10)],
+    ?assertEqual([{error, {context_died, stopped}}], lists:usort(Ended)),
+    %% Lines come in order: what is to be seen is there by now.
+    logger:error("the last line"),
+    ?assertEqual([<<"the last line">>], errors()),
+    py_test_log:stop(Log).
+
+errors() ->
+    receive
+        {py_test_log, #{level := error} = Event} ->
+            case py_test_log:text(Event) of
+                <<"the last line">> = Last -> [Last];
+                Text -> [Text | errors()]
+            end;
+        {py_test_log, _} ->
+            errors()
+    end.
 
 %% Proves that max_concurrent is the number of calls in Python's hands, beyond which a caller is told of the overload.
 semaphore_limits_calls(_) ->

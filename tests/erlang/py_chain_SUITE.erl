@@ -8,7 +8,7 @@
 suite() -> [{timetrap, {minutes, 1}}].
 
 all() ->
-    [plain_process, process_that_runs_a_callback, callback_without_a_caller, descendants, not_a_descendant,
+    [plain_process, where_a_chain_began, end_of_a_callback_after_the_tables, process_that_runs_a_callback, callback_without_a_caller, descendants, not_a_descendant,
      descendant_that_outlives_the_callback, process_that_called_python_before, home_has_the_starters_namespace,
      shared_namespace_of_the_home, starter_lives_in_the_default_pool, registered_pools_win, explicit_context,
      no_limit_that_nobody_asked_for, nested_entries, nested_entries_are_bounded, nested_entries_of_a_closed_context,
@@ -54,6 +54,31 @@ callback_without_a_caller(_) ->
         Self = self(),
         ?assertMatch(#caller{who = {Self, Self}, chain = 9}, py_env:caller())
     end).
+
+%% Proves that it is known of a chain that no Erlang process began where in Python that was, also in later callbacks.
+where_a_chain_began(_) ->
+    Source = fun() -> py_test:in_process(fun py_chain:source/0) end,
+    Owner = self(),
+    ?assertEqual(none, Source()),
+    in_callback(7, fun(_) -> ?assertEqual(none, Source()) end),
+    py_test:in_process(fun() ->
+        First = self(),
+        run(#callback{chain = 9, starter = none, port_owner = Owner, id = 3, env = 0}),
+        ?assertEqual([{Owner, 3}, {Owner, 3}], [py_chain:source(), Source()]),
+        py_test:in_process(fun() ->
+            run(#callback{chain = 9, starter = First, port_owner = self(), id = 1, env = 0}),
+            ?assertEqual([{Owner, 3}, {Owner, 3}], [py_chain:source(), Source()])
+        end)
+    end).
+
+%% Proves that what is done when a callback has ended can come after the end of the application.
+end_of_a_callback_after_the_tables(_) ->
+    ok = py_test:stop_without_pools(),
+    try
+        ?assertEqual(ok, py_chain:cancel_asked(self()))
+    after
+        py_test:start_without_pools()
+    end.
 
 %% Proves that what a callback spawns, however and however deep, belongs to its chain.
 descendants(_) ->
