@@ -89,6 +89,8 @@ class Context final : public Sleeper,
   std::optional<Pumped> pump(Ticket& ticket, PyObject* iterator);
   /// Its loop tells the task to end now: because it is late, or all tasks are to end.
   void note_told(Ticket& ticket, Interruption why);
+  /// The same, because it is late, and every second from then on: one that never ends is reported.
+  void note_late(Ticket& ticket);
 
   // --- Whoever reads stdin.
 
@@ -233,7 +235,7 @@ class Context final : public Sleeper,
 
   /// With current_mu_ held.
   bool has_another_chain_above(std::size_t index) const;
-  void report_stuck(const Level& level);
+  void report_stuck(const std::string& alias);
   /// Where what runs now begins: the level of this index does not wait for those above it only to give them a turn.
   /// With current_mu_ held, and a level.
   std::size_t running_from() const;

@@ -201,7 +201,7 @@ void Context::watch(std::int64_t now) {
     }
     if (grace_ms > 0 && !level.stuck_reported && now >= std::max(deadline_ns, level.resumed_ns) + grace_ms * kNsPerMs) {
       level.stuck_reported = true;
-      report_stuck(level);
+      report_stuck(level.alias);
     }
   }
 }
@@ -212,14 +212,14 @@ bool Context::has_another_chain_above(std::size_t index) const {
   return index + 1 < depth_ && levels_[index]->scope.chain != levels_[depth_ - 1]->scope.chain;
 }
 
-void Context::report_stuck(const Level& level) {
+void Context::report_stuck(const std::string& alias) {
   TermWriter out;
   begin_notice(out, Notice::kStuck, 2);
   out.integer(id_);
-  if (level.alias.empty()) {
+  if (alias.empty()) {
     out.atom("none");
   } else {
-    out.raw({reinterpret_cast<const std::uint8_t*>(level.alias.data()), level.alias.size()});
+    out.raw({reinterpret_cast<const std::uint8_t*>(alias.data()), alias.size()});
   }
   finish_frame(out);
   services_.writer.send(out.bytes());

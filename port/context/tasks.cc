@@ -88,6 +88,15 @@ void Context::note_told(Ticket& ticket, Interruption why) {
   }
 }
 
+void Context::note_late(Ticket& ticket) {
+  note_told(ticket, Interruption::kTimeout);
+  if (ticket.late_ns == 0) ticket.late_ns = ticket.told_ns;
+  const std::int64_t grace_ns = services_.config.hard_timeout_grace_ms * kNsPerMs;
+  if (grace_ns == 0 || ticket.stuck_reported || ticket.told_ns - ticket.late_ns < grace_ns) return;
+  ticket.stuck_reported = true;
+  report_stuck(ticket.alias);
+}
+
 PyRef Context::run_as_guest(const Request& request, PyRef value) {
   if (!is_awaitable(value.get())) return value;
   auto tasks = PyRef::steal(PyImport_ImportModule("erlang._tasks"));
@@ -194,6 +203,8 @@ void Context::fail_ticket(Ticket& ticket, PyObject* exception) {
   const std::size_t payload_start = out.size();
   if (ticket.why != Interruption::kNone) {
     write_interruption(out, ticket.why);
+  } else if (ticket.too_large_bytes != 0) {
+    write_too_large(out, ticket.too_large_bytes, services_.config.max_value_bytes);
   } else {
     PyErr_SetRaisedException(Py_NewRef(exception));
     write_exception(out, interpreter_->types(), (ticket.flags & kTraceback) != 0, mode_ == Mode::kOwnGil);
@@ -227,8 +238,8 @@ bool Context::send_item(Ticket& ticket, PyObject* value) {
 
 bool Context::send_encoded(Ticket& ticket, TermWriter& out) {
   if (out.overflowed()) {
-    PyErr_Format(PyExc_ValueError, "an item of %zu bytes is larger than %zu (max_frame_bytes)", out.wanted_bytes(),
-                 services_.config.max_value_bytes);
+    ticket.too_large_bytes = out.wanted_bytes();
+    PyErr_SetString(PyExc_ValueError, "the item is too large");  // for what the generator does at its end
     return false;
   }
   services_.writer.send_item(ticket.alias_bytes(), out.bytes());

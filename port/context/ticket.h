@@ -44,10 +44,13 @@ struct Ticket {
   /// When it was last told to end, by asyncio's cancel() or an interrupt: from then on it is left to its finally blocks
   /// for a while. With a GIL.
   std::int64_t told_ns = 0;
+  std::int64_t late_ns = 0;  ///< when it was first told that it is late
+  bool stuck_reported = false;
 
   // Of a stream.
   Credit credit{1000, 1024 * 1024};
   bool waits_for_credit = false;
+  std::size_t too_large_bytes = 0;  ///< of an item that no frame can hold
 
   Bytes alias_bytes() const { return {reinterpret_cast<const std::uint8_t*>(alias.data()), alias.size()}; }
   bool has_credit() const { return credit.items > 0 && credit.bytes > 0; }

@@ -72,7 +72,7 @@ PyObject* want_credit(PyObject* self, PyObject*) {
 PyObject* expire(PyObject* self, PyObject*) {
   const auto context = context_of(self);
   if (!context) return nullptr;
-  context->note_told(ticket_of(self), Interruption::kTimeout);
+  context->note_late(ticket_of(self));
   Py_RETURN_NONE;
 }
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
     from typing import Any
 
+_AGAIN = 1.0  # seconds, as long as the port waits before it interrupts a request again
 _NO_CREDIT, _ENDED = 1, 2  # what Ticket.pump() answers; 0: there is more
 
 
@@ -118,8 +119,11 @@ def run_as_guest(awaitable: Awaitable[Any], timeout: float | None) -> Any:
 
 
 def _expire(ticket: _erlang.Ticket, task: asyncio.Task[None]) -> None:
-    ticket.expire()
-    task.cancel()
+    # Again and again: it may swallow that.
+    if not task.done():
+        ticket.expire()
+        task.cancel()
+        task.get_loop().call_later(_AGAIN, _expire, ticket, task)
 
 
 def cancel(ticket: _erlang.Ticket) -> None:

@@ -135,7 +135,7 @@ large_items(_) ->
     {ok, Ref} = py:stream_start(streams, large, [5, Size]),
     ?assertEqual({Expected, done}, received(Ref)),
     ?assertEqual({ok, lists:reverse(Expected)}, py:stream_fold(fun append/2, [], {streams, large, [5, Size]})),
-    ?assertMatch({error, {'ValueError', _}}, py:stream(streams, large, [1, 70 * 1024 * 1024])).
+    ?assertMatch({error, {too_large, _, _}}, py:stream(streams, large, [1, 70 * 1024 * 1024])).
 
 %% Proves that a timeout ends a stream, and its generator, whether it computes, sleeps, or waits to be read.
 timeouts(_) ->

@@ -12,7 +12,8 @@ groups() ->
     [{standard, [],
       [thousand_levels_to_python, thousand_levels_from_python, far_too_deep, cyclic_values, megabyte_values,
        sixteen_megabyte_values, many_small_values, result_sizes_around_a_piece, argument_sizes_around_a_piece]},
-     {small_frames, [], [arguments_too_large, result_too_large, sizes_just_below_the_limit, error_then_next_call]}].
+     {small_frames, [], [arguments_too_large, result_too_large, items_too_large,
+                          sizes_just_below_the_limit, error_then_next_call]}].
 
 init_per_suite(Config) -> Config.
 end_per_suite(_Config) -> ok.
@@ -109,6 +110,21 @@ result_too_large(_) ->
     ?assert(Bytes > 65536),
     ?assertMatch({error, {too_large, _, 65536}}, py:eval(<<"'x' * 30_000_000">>)),
     ?assertMatch({error, {too_large, _, 65536}}, py:eval(<<"list(range(10**6))">>)).
+
+%% Proves that it is the same error in a stream, after the items before it, and that the generator is closed.
+items_too_large(_) ->
+    ok = py:exec(<<"closed = []\ndef items(n):\n    try:\n        yield 1\n        yield 'x' * n\n    finally:\n"
+                   "        closed.append(n)\nasync def async_items(n):\n    for item in items(n):\n        yield item\n">>),
+    ok = py:exec(<<"import gc">>),
+    _ = [begin
+        ?assertMatch({error, {too_large, _, 65536}}, py:stream('__main__', F, [Size])),
+        ?assertMatch({error, {too_large, _, 65536}}, py:stream_fold(fun(X, _) -> X end, 0, {'__main__', F, [Size]})),
+        {ok, Ref} = py:stream_start('__main__', F, [Size]),
+        ?assertEqual({ok, 1}, py:stream_next(Ref, 30000)),
+        ?assertMatch({error, {too_large, _, 65536}}, py:stream_next(Ref, 30000))
+    end || F <- [items, async_items], Size <- [70000, 30000000]],
+    {ok, _} = py:eval(<<"gc.collect()">>),
+    ?assertEqual({ok, 12}, py:eval(<<"len(closed)">>)).
 
 %% Proves that values of nearly that size pass.
 sizes_just_below_the_limit(_) ->

@@ -4,9 +4,9 @@
 -include_lib("stdlib/include/assert.hrl").
 
 -export([all/0, init_per_testcase/2, end_per_testcase/2]).
--export([error_text/1, finalizer_of_env/1, preload/1, swallowed_interrupt/1, interrupts_in_a_row/1]).
+-export([late_coroutine/1, error_text/1, finalizer_of_env/1, preload/1, swallowed_interrupt/1, interrupts_in_a_row/1]).
 
-all() -> [error_text, finalizer_of_env, preload, swallowed_interrupt, interrupts_in_a_row].
+all() -> [error_text, finalizer_of_env, preload, swallowed_interrupt, interrupts_in_a_row, late_coroutine].
 
 init_per_testcase(_Case, Config) ->
     {ok, _} = application:ensure_all_started(erlang_python),
@@ -88,3 +88,37 @@ interrupt_until_running(Ctx) ->
         ok -> ok;
         not_running -> interrupt_until_running(Ctx)
     end.
+
+%% Proves that a coroutine that swallows the end of its time is ended with its port process when the grace is over, whether
+%% it waits in asyncio or in a loop on top of a callback, and that one which gives in the second time is not.
+late_coroutine(_Config) ->
+    Self = self(),
+    Code = "
+import asyncio
+async def swallow(times):
+    while times:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            times -= 1
+    await asyncio.sleep(0)
+",
+    Swallow = fun(Times) -> py:async_await(py:async_call('__main__', swallow, [Times], #{}, 100), 30000) end,
+    ok = py:register_function(swallow, fun([Times]) -> Self ! {nested, Swallow(Times)}, none end),
+    Nested = fun(Times) -> _ = py:call(erlang, call, [swallow, Times]), receive {nested, Result} -> Result end end,
+    _ = [py_test:with_pool(1, #{hard_timeout_grace => 3000}, fun(Pool) ->
+        [Ctx] = py_test:contexts(Pool),
+        ok = py_context_router:bind_context(Ctx),
+        ok = py:exec(Code),
+        OsPid = py_test:os_pid(Pool),
+        ?assertEqual({error, timeout}, How(Times)),
+        End(OsPid),
+        ok = py_context_router:unbind_context()
+    end) || How <- [Swallow, Nested], {Times, End} <- [{2, fun stays/1}, {1000000, fun gone/1}]],
+    ok = py:unregister_function(swallow).
+
+gone(OsPid) -> py_test:eventually(fun() -> not py_test:alive(OsPid) end).
+
+stays(OsPid) ->
+    timer:sleep(4000),
+    ?assert(py_test:alive(OsPid)).
