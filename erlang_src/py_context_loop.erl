@@ -3,6 +3,8 @@
 %% py_context holds.
 -module(py_context_loop).
 
+-include_lib("kernel/include/logger.hrl").
+
 -export([start/2, stop/4, ref/1, handle/3, context_died/3]).
 
 -export_type([loop/0]).
@@ -10,15 +12,17 @@
 -record(loop, {
     ref :: reference(),
     owner :: pid(),
-    monitor :: reference(),
+    monitor :: reference() | none,           % none: it has died
     %% The process that ends the tasks, and who waits for that.
-    stopper = none :: none | reference(),
+    stopper = none :: none | {pid(), Monitor :: reference()},
     waiting = [] :: [gen_server:from()]
 }).
 -type loop() :: none | #loop{}.
 
-%% The owner has died: how long its tasks may take to end before they are interrupted.
+%% The owner has died: how long its tasks may take to end before they are interrupted, and each time after that.
 -define(GRACE_MS, 5000).
+%% How often they are told again. Tasks that go on after that go on without an owner.
+-define(RETRIES, 2).
 %% How long after an interrupt.
 -define(INTERRUPT_MS, 1000).
 
@@ -36,8 +40,7 @@ stop(Ctx, Timeout, From, Loop = #loop{waiting = Waiting}) ->
     {noreply, stopping(Ctx, Timeout, Loop#loop{waiting = [From | Waiting]})}.
 
 stopping(Ctx, Timeout, Loop = #loop{stopper = none}) ->
-    {_, Stopper} = spawn_monitor(fun() -> exit({py_loop_stopped, end_tasks(Ctx, Timeout)}) end),
-    Loop#loop{stopper = Stopper};
+    Loop#loop{stopper = spawn_monitor(fun() -> exit({py_loop_stopped, end_tasks(Ctx, Timeout)}) end)};
 stopping(_Ctx, _Timeout, Loop) ->
     Loop.
 
@@ -48,18 +51,30 @@ ref(#loop{ref = Ref}) -> {ok, Ref}.
 %% @doc A `DOWN' that may be about the loop.
 -spec handle(term(), pid(), loop()) -> {ok, loop()} | ignored.
 handle({'DOWN', Monitor, process, _, _}, Ctx, Loop = #loop{monitor = Monitor}) ->
-    {ok, stopping(Ctx, ?GRACE_MS, Loop)};
-handle({'DOWN', Stopper, process, _, {py_loop_stopped, {error, timeout}}}, _Ctx, Loop = #loop{stopper = Stopper}) ->
+    %% A process that ends the tasks with all the time that somebody else has is not waited for: two of them would
+    %% cancel each other.
+    ok = dismiss(Loop#loop.stopper),
+    Undertaker = spawn_monitor(fun() -> exit({py_loop_stopped, bury_tasks(Ctx)}) end),
+    {ok, Loop#loop{monitor = none, stopper = Undertaker}};
+handle({'DOWN', Stopper, process, _, {py_loop_stopped, {error, timeout}}}, Ctx, Loop = #loop{stopper = {_, Stopper}}) ->
     ok = answer({error, timeout}, Loop),
-    {ok, Loop#loop{stopper = none, waiting = []}};
-handle({'DOWN', Stopper, process, _, {py_loop_stopped, Result}}, Ctx, Loop = #loop{stopper = Stopper}) ->
+    {ok, unstopped(Ctx, Loop#loop{stopper = none, waiting = []})};
+handle({'DOWN', Stopper, process, _, {py_loop_stopped, Result}}, Ctx, Loop = #loop{stopper = {_, Stopper}}) ->
     ok = ended(Ctx, Result, Loop),
     {ok, none};
-handle({'DOWN', Stopper, process, _, Reason}, Ctx, Loop = #loop{stopper = Stopper}) ->
+handle({'DOWN', Stopper, process, _, Reason}, Ctx, Loop = #loop{stopper = {_, Stopper}}) ->
     ok = ended(Ctx, {error, Reason}, Loop),
     {ok, none};
 handle(_Message, _Ctx, _Loop) ->
     ignored.
+
+%% Nobody is left who could try again for a dead owner.
+unstopped(Ctx, #loop{owner = Owner, monitor = none}) ->
+    ?LOG_WARNING("context ~p: its event loop was started by ~p, which has died, and some of its tasks do not end; they "
+                 "go on, and the loop can be started again", [Ctx, Owner]),
+    none;
+unstopped(_Ctx, Loop) ->
+    Loop.
 
 %% @doc The context ends, and the loop with it.
 -spec context_died(pid(), py_port:why(), loop()) -> ok.
@@ -67,9 +82,16 @@ context_died(_Ctx, _Why, none) -> ok;
 context_died(Ctx, Why, Loop) -> ended(Ctx, {error, {context_died, Why}}, Loop).
 
 ended(Ctx, Result, Loop = #loop{owner = Owner, monitor = Monitor}) ->
-    true = demonitor(Monitor, [flush]),
+    _ = [demonitor(Monitor, [flush]) || Monitor =/= none],
     Owner ! {py_loop_exit, Ctx, Result},
     answer(ok, Loop).
+
+dismiss(none) ->
+    ok;
+dismiss({Pid, Monitor}) ->
+    true = demonitor(Monitor, [flush]),
+    true = exit(Pid, kill),
+    ok.
 
 answer(Answer, #loop{waiting = Waiting}) ->
     lists:foreach(fun(From) -> gen_server:reply(From, Answer) end, Waiting).
@@ -87,6 +109,15 @@ end_tasks(Ctx, Timeout) ->
         Answer ->
             Answer
     end.
+
+%% Others use the context as well: their requests are interrupted for this once, and not again.
+bury_tasks(Ctx) ->
+    bury_tasks(Ctx, ?RETRIES, end_tasks(Ctx, ?GRACE_MS)).
+
+bury_tasks(Ctx, Left, {error, timeout}) when Left > 0 ->
+    bury_tasks(Ctx, Left - 1, end_tasks_within(Ctx, ?GRACE_MS));
+bury_tasks(_Ctx, _Left, Result) ->
+    Result.
 
 %% A timeout of 0 would end the request before it is sent.
 max_limit(infinity) -> infinity;

@@ -18,7 +18,8 @@ groups() ->
              spawned_tasks_outlive_their_caller, tasks_left_behind_go_on, stop_answers_all, death_answers_all,
              self_is_the_caller, namespaces, calls_to_erlang, reentry, async_calls_in_callbacks, in_order,
              run, create_and_spawn, pool_is_sticky, run_async, submit, loop_is_started_and_stopped,
-             the_owner_of_a_loop, a_loop_that_does_not_stop, a_stopped_loop_serves_nothing, bad_arguments, nothing_is_left],
+             the_owner_of_a_loop, a_loop_that_does_not_stop,
+             a_loop_of_a_dead_owner_that_does_not_stop, a_stopped_loop_serves_nothing, bad_arguments, nothing_is_left],
     py_test_modes:groups(Cases).
 
 init_per_suite(Config) -> Config.
@@ -452,6 +453,23 @@ a_loop_that_does_not_stop(Config) ->
         ok = eventually_state(stubborn, <<"waiting">>),
         ?assertEqual({error, timeout}, py_context:stop_loop(Ctx, 100)),
         ?assertMatch({ok, _}, py_context:loop_ref(Ctx))
+    end).
+
+%% Proves that a loop whose owner has died becomes free, though a task there does not let itself be cancelled, and though
+%% somebody waits for its end without a limit of time.
+a_loop_of_a_dead_owner_that_does_not_stop(Config) ->
+    py_test:with_context(#{mode => proplists:get_value(mode, Config)}, fun(Ctx) ->
+        Owner = spawn(fun() -> receive never -> ok end end),
+        ok = py_context:start_loop(Ctx, #{owner => Owner}),
+        {ok, _} = py_context:submit(Ctx, tasks, stubborn, [dead_owner]),
+        ok = eventually_state(dead_owner, <<"waiting">>),
+        ?assertEqual({error, timeout}, py_context:stop_loop(Ctx, 100)),
+        Stopping = py_test:async(fun() -> py_context:stop_loop(Ctx, infinity) end),
+        exit(Owner, kill),
+        ?assertEqual({error, timeout}, py_test:join(Stopping)),
+        ?assertEqual({error, no_loop}, py_context:loop_ref(Ctx)),
+        ?assertEqual(ok, py_context:start_loop(Ctx)),
+        ?assertEqual({ok, 1}, py_context:submit_await(Ctx, tasks, value, [1, 0.01]))
     end).
 
 %% Proves that nothing listens any more when a loop was stopped, and that the next one can serve again.
