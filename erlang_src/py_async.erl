@@ -47,11 +47,7 @@ await(Ref) ->
 %% @doc The task goes on when the time is over, and can be awaited again.
 -spec await(reference(), timeout()) -> py:result().
 await(Ref, Timeout) when is_reference(Ref) ->
-    receive
-        {async_result, Ref, Result} -> Result
-    after py_args:timeout(Timeout) ->
-        {error, timeout}
-    end;
+    py_caster:await(async_result, Ref, py_args:timeout(Timeout));
 await(Ref, _Timeout) ->
     error({bad_argument, reference, Ref}).
 
@@ -60,7 +56,7 @@ await(Ref, _Timeout) ->
     {ok, [term()]} | {error, {gather_failed, [{pos_integer(), term()}]}}.
 gather(Requests, Timeout) ->
     Refs = [start({Target, Operation, Flags, Timeout}) || {Target, Operation, Flags, _} <- Requests],
-    Results = [receive {async_result, Ref, Result} -> Result end || Ref <- Refs],
+    Results = [await(Ref, infinity) || Ref <- Refs],
     case [{Index, Reason} || {Index, {error, Reason}} <- lists:zip(lists:seq(1, length(Results)), Results)] of
         [] -> {ok, [Value || {ok, Value} <- Results]};
         Failed -> {error, {gather_failed, Failed}}

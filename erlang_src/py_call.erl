@@ -134,11 +134,7 @@ await(Ref) ->
 
 -spec await(reference(), timeout()) -> py:result().
 await(Ref, Timeout) when is_reference(Ref) ->
-    receive
-        {py_response, Ref, Result} -> Result
-    after py_args:timeout(Timeout) ->
-        {error, timeout}
-    end;
+    py_caster:await(py_response, Ref, py_args:timeout(Timeout));
 await(Ref, _Timeout) ->
     error({bad_argument, reference, Ref}).
 

@@ -5,7 +5,7 @@
 
 -include("py_route.hrl").
 
--export([cast/5, cancel/1]).
+-export([cast/5, await/3, cancel/1]).
 
 -export_type([tag/0]).
 
@@ -22,6 +22,32 @@ cast(Tag, Target, Operation, Flags, Limit) ->
     caster() ! {cast, #{key => {Ref, Tag}, target => Target, operation => Operation, flags => Flags,
                         timeout => py_request:limit(Limit, Caller), caller => Caller}},
     Ref.
+
+%% @doc The result of what the calling process has cast. Whoever kills its caster has killed the news of its calls.
+-spec await(tag(), reference(), timeout()) -> py_request:result().
+await(Tag, Ref, Timeout) ->
+    case get(?KEY) of
+        undefined ->
+            receive {Tag, Ref, Result} -> Result
+            after Timeout -> {error, timeout}
+            end;
+        Caster ->
+            await(Tag, Ref, monitor(process, Caster), Timeout)
+    end.
+
+await(Tag, Ref, Monitor, Timeout) ->
+    receive
+        {Tag, Ref, Result} ->
+            true = demonitor(Monitor, [flush]),
+            Result;
+        {'DOWN', Monitor, process, _, Reason} ->
+            receive {Tag, Ref, Result} -> Result
+            after 0 -> {error, {context_died, {caster_died, Reason}}}
+            end
+    after Timeout ->
+        true = demonitor(Monitor, [flush]),
+        {error, timeout}
+    end.
 
 %% @doc Ends what the calling process has cast and is not done yet.
 -spec cancel(reference()) -> ok.

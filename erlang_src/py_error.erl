@@ -110,6 +110,8 @@ why({start_failed, timeout}) ->
     "Python did not start within a minute";
 why({start_failed, Reason}) ->
     ["it could not start: ", sentence(Reason)];
+why({caster_died, Reason}) ->
+    io_lib:format("nobody knows, for the process that makes the caller's casts has ended (~tp)", [Reason]);
 why(Other) ->
     io_lib:format("~tp", [Other]).
 

@@ -11,7 +11,7 @@ all() ->
      await_in_any_order, many_at_once, errors_come_through_await, await_times_out_and_can_be_repeated,
      await_of_unknown_reference, cast_never_blocks, cast_sees_own_definitions, cast_waits_for_a_slot,
      cast_of_a_dead_caller, parallel_keeps_order, parallel_holds_errors_inside, parallel_runs_at_once,
-     parallel_of_nothing, parallel_sees_own_definitions, parallel_more_calls_than_slots, parallel_large_values,
+     killed_caster, parallel_of_nothing, parallel_sees_own_definitions, parallel_more_calls_than_slots, parallel_large_values,
      no_messages_left].
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
@@ -35,6 +35,28 @@ cast_on_context(_) ->
     {ok, Thread2} = py:call(Two, probe, thread, []),
     Refs = [py:cast(Ctx, probe, thread, []) || Ctx <- [One, Two, One]],
     ?assertEqual([{ok, Thread1}, {ok, Thread2}, {ok, Thread1}], [py:await(R) || R <- Refs]).
+
+%% Proves that whoever waits for what was cast is told when the process that casts for it was killed, and can cast again.
+killed_caster(_) ->
+    Ctx = py:context(1),
+    Ways = [fun() -> py:await(py:cast(Ctx, time, sleep, [2]), infinity) end,
+            fun() -> py_event_loop:run(Ctx, asyncio, sleep, [2]) end,
+            fun() -> py_context:submit_await(Ctx, asyncio, sleep, [2], #{}, infinity) end,
+            fun() -> py:async_await(py:async_call(Ctx, asyncio, sleep, [2]), infinity) end,
+            fun() -> {error, {gather_failed, [{1, Why}, {2, {context_died, {caster_died, _}}}]}} =
+                         py:async_gather([{asyncio, sleep, [2]}, {asyncio, sleep, [2]}], infinity),
+                     {error, Why}
+            end],
+    [begin
+         Job = {Pid, _} = py_test:async(fun() -> {Way(), py:await(py:cast(math, sqrt, [4]), infinity)} end),
+         py_test:eventually(fun() -> is_pid(caster(Pid)) andalso process_info(Pid, status) =:= {status, waiting} end),
+         true = exit(caster(Pid), kill),
+         ?assertEqual({{error, {context_died, {caster_died, killed}}}, {ok, 2.0}}, py_test:join(Job))
+     end || Way <- Ways].
+
+caster(Pid) ->
+    {dictionary, Dictionary} = process_info(Pid, dictionary),
+    proplists:get_value('$py_caster', Dictionary).
 
 %% Proves that the reply of spawn_call is the documented message, and that of cast too.
 spawn_call_sends_message(_) ->
