@@ -1,6 +1,7 @@
 #include "callback/inbox_type.h"
 
 #include <new>
+#include <unordered_set>
 
 #include "context/ticket_type.h"
 #include "python/erlang_module.h"
@@ -8,11 +9,15 @@
 namespace erlang_python {
 namespace {
 
+struct State {
+  std::shared_ptr<Inbox> inbox = std::make_shared<Inbox>();
+  std::unordered_set<std::uint64_t> out;  ///< numbers of the calls whose answers have not been taken
+};
 struct InboxObject {
-  PyObject_HEAD std::shared_ptr<Inbox> inbox;
+  PyObject_HEAD State state;
 };
 
-InboxObject* inbox_of(PyObject* self) { return reinterpret_cast<InboxObject*>(self); }
+State& state_of(PyObject* self) { return reinterpret_cast<InboxObject*>(self)->state; }
 
 std::optional<Asker> asker_of_type(PyTypeObject* type) {
   PyObject* module = PyType_GetModule(type);
@@ -23,20 +28,28 @@ std::optional<Asker> asker_of_type(PyTypeObject* type) {
 PyObject* make(PyTypeObject* type, PyObject*, PyObject*) {
   PyObject* self = type->tp_alloc(type, 0);
   if (self == nullptr) return nullptr;
-  new (&inbox_of(self)->inbox) std::shared_ptr<Inbox>(std::make_shared<Inbox>());
-  if (inbox_of(self)->inbox->fd() >= 0) return self;
+  new (&state_of(self)) State();
+  if (state_of(self).inbox->fd() >= 0) return self;
   Py_DECREF(self);
   return PyErr_SetFromErrno(PyExc_OSError);
 }
 
+/// The loop that watched it has been closed, or is gone.
 void destroy(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
-  inbox_of(self)->inbox.~shared_ptr();
+  State& state = state_of(self);
+  if (!state.out.empty()) {
+    const ErlangLink& link = *erlang_module_state(PyType_GetModule(type)).link;
+    for (const std::uint64_t id : state.out) {
+      if (link.callbacks.forget(id)) abandon(link, id);
+    }
+  }
+  state.~State();
   type->tp_free(self);
   Py_DECREF(type);
 }
 
-PyObject* fileno(PyObject* self, PyObject*) { return PyLong_FromLong(inbox_of(self)->inbox->fd()); }
+PyObject* fileno(PyObject* self, PyObject*) { return PyLong_FromLong(state_of(self).inbox->fd()); }
 
 PyObject* call(PyObject* self, PyTypeObject* type, PyObject* const* args, std::size_t count, PyObject*) {
   if (count < 1) {
@@ -46,8 +59,10 @@ PyObject* call(PyObject* self, PyTypeObject* type, PyObject* const* args, std::s
   const auto asker = asker_of_type(type);
   const auto callee = registered_function(args[0]);
   if (!asker || !callee) return nullptr;
-  const std::uint64_t id = ask_later(*asker, *callee, args + 1, count - 1, inbox_of(self)->inbox);
-  return id == 0 ? nullptr : PyLong_FromUnsignedLongLong(id);
+  const std::uint64_t id = ask_later(*asker, *callee, args + 1, count - 1, state_of(self).inbox);
+  if (id == 0) return nullptr;
+  state_of(self).out.insert(id);
+  return PyLong_FromUnsignedLongLong(id);
 }
 
 /// The value of an answer, or the exception that it stands for, with a flag that says which; null with an error set
@@ -64,18 +79,20 @@ PyObject* take(PyObject* self, PyTypeObject* type, PyObject* const*, std::size_t
   const auto asker = asker_of_type(type);
   auto answers = PyRef::steal(PyList_New(0));
   if (!asker || !answers) return nullptr;
-  for (const auto& [id, answer] : inbox_of(self)->inbox->take()) {
+  for (const auto& [id, answer] : state_of(self).inbox->take()) {
+    state_of(self).out.erase(id);
     auto entry = outcome(*asker, id, answer);
     if (!entry || PyList_Append(answers.get(), entry.get()) != 0) return nullptr;
   }
   return answers.release();
 }
 
-PyObject* forget(PyObject*, PyTypeObject* type, PyObject* const* args, std::size_t count, PyObject*) {
+PyObject* forget(PyObject* self, PyTypeObject* type, PyObject* const* args, std::size_t count, PyObject*) {
   const auto asker = asker_of_type(type);
   if (!asker) return nullptr;
   const unsigned long long id = count == 1 ? PyLong_AsUnsignedLongLong(args[0]) : 0;
   if (PyErr_Occurred() != nullptr) return nullptr;
+  state_of(self).out.erase(id);
   if (asker->link.callbacks.forget(id)) abandon(asker->link, id);
   Py_RETURN_NONE;
 }

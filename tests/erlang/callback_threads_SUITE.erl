@@ -13,7 +13,7 @@ groups() ->
                threads_of_many_requests, thread_outlives_its_request, thread_has_no_caller, large_values_of_threads],
     Coroutines = [two_thousand_at_once, every_way_to_run_a_loop, loops_in_threads, errors_in_coroutines,
                   cancellation_ends_the_process, timeout_of_a_coroutine, others_run_meanwhile,
-                      large_values_of_coroutines,
+                  closed_loop_ends_its_calls, async_call_as_a_function, large_values_of_coroutines,
                   nested_calls_of_coroutines_elsewhere],
     py_test_modes:groups(Threads ++ Coroutines).
 
@@ -169,6 +169,74 @@ others_run_meanwhile(Config) ->
     receive beside -> ok end,
     receive {waits, Pid} -> Pid ! go end,
     ?assertEqual({ok, {5, true}}, py_test:join(Job)).
+
+%% Proves that the calls which a loop waits for when it is closed end in Erlang there and then, and that nothing is left
+%% of the loop: no descriptor, and no object once it is forgotten. A loop that is forgotten without being closed takes
+%% its calls along too.
+closed_loop_ends_its_calls(Config) ->
+    Ctx = ctx(Config),
+    Self = self(),
+    Begun = counters:new(1, []),
+    ok = py:register_function(never, fun([]) ->
+        Self ! {waits, self()},
+        ok = counters:add(Begun, 1, 1),
+        receive never -> ok end
+    end),
+    ok = py:register_function(all_wait, fun([]) ->
+        py_test:eventually(fun() -> counters:get(Begun, 1) =:= 3 end),
+        ok = counters:put(Begun, 1, 0)
+    end),
+    ok = py_context:exec(Ctx, <<"
+import asyncio, erlang, gc, os, weakref
+def leave(new_loop, close):
+    loop = new_loop()
+    async def begin():
+        tasks = [asyncio.ensure_future(erlang.async_call('never')) for _ in range(3)]
+        await erlang.async_call('all_wait')
+        for task in tasks: task._log_destroy_pending = False
+        loop.tasks = tasks
+    loop.run_until_complete(begin())
+    if close: loop.close()
+    return weakref.ref(loop)
+def leave_many(new_loop, close, n):
+    before = len(os.listdir('/proc/self/fd'))
+    loops = [leave(new_loop, close) for _ in range(n)]
+    gc.collect()
+    return len(os.listdir('/proc/self/fd')) - before, [loop() for loop in loops if loop() is not None]
+kinds = {'asyncio': asyncio.new_event_loop, 'erlang': erlang.new_event_loop}
+">>),
+    _ = [begin
+             %% Kept, so that nothing but closing it can have ended them.
+             ok = py_context:exec(Ctx, ["loop = kinds['", Kind, "'](); leave(lambda: loop, True)"]),
+             _ = [py_test:eventually(fun() -> not is_process_alive(Pid) end) || Pid <- waiting(3)],
+             _ = [begin
+                      {ok, {0, []}} = py_context:eval(Ctx, ["leave_many(kinds['", Kind, "'], ", Close, ", 20)"]),
+                      _ = [py_test:eventually(fun() -> not is_process_alive(Pid) end) || Pid <- waiting(60)]
+                  end || Close <- ["True", "False"]],
+             ?assertEqual({ok, [0, 1, 2]}, py:call(Ctx, calling, gather, [same, 3]))
+         end || Kind <- ["asyncio", "erlang"]],
+    ok.
+
+waiting(N) -> [receive {waits, Pid} -> Pid end || _ <- lists:seq(1, N)].
+
+%% Proves that it refuses keyword arguments and names that are no str as erlang.call does, and that tools can ask for its
+%% types.
+async_call_as_a_function(Config) ->
+    Ctx = ctx(Config),
+    ok = py_context:exec(Ctx, <<"
+import asyncio, erlang, inspect, typing
+def refused(*args, **kwargs):
+    try: return asyncio.run(erlang.async_call(*args, **kwargs))
+    except TypeError as error: return str(error)
+">>),
+    ?assertEqual({ok, <<"the Erlang function same takes no keyword arguments, only positional ones">>},
+                 py_context:eval(Ctx, <<"refused('same', x=1)">>)),
+    ?assertEqual({ok, <<"an Erlang function is named by a str, not by int">>}, py_context:eval(Ctx, <<"refused(14)">>)),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"'return' in typing.get_type_hints(erlang.async_call)">>)),
+    ?assertEqual({ok, true}, py_context:eval(Ctx, <<"inspect.iscoroutinefunction(erlang.async_call)">>)),
+    ?assertEqual({ok, [true, true, false, 1]},
+                 py_context:eval(Ctx, <<"[erlang.same == erlang.same, erlang.same != erlang.boom, "
+                                        "erlang.same == 'same', len({erlang.same, erlang.same})]">>)).
 
 %% Proves that values in pieces come through an inbox too.
 large_values_of_coroutines(Config) ->
