@@ -96,6 +96,39 @@ void set_erlang_error(TermReader& body, const PythonTypes& types, PyObject* func
   if (error) PyErr_SetObject(types.erlang_error.get(), error.get());
 }
 
+/// A list of which nothing may be missing: an element that Python cannot hold is an erlang.Term, which is itself again
+/// in Erlang.
+PyRef decode_elements(TermReader& body, const PythonTypes& types) {
+  const auto count = body.read_list_header();
+  auto list = count ? PyRef::steal(PyList_New(0)) : PyRef();
+  for (std::size_t i = 0; list && i < *count; ++i) {
+    const auto before = body.position();
+    auto element = decode_term(body, types);
+    if (!element && PyErr_ExceptionMatches(types.conversion_error.get()) != 0) {
+      body.rewind(before);
+      const auto etf = body.skip();
+      if (!etf) return {};  // too deep for a Term as well
+      PyErr_Clear();
+      element = PyRef::steal(PyObject_CallFunction(types.term.get(), "y#", reinterpret_cast<const char*>(etf->data()),
+                                                   static_cast<Py_ssize_t>(etf->size())));
+    }
+    if (!element || PyList_Append(list.get(), element.get()) != 0) return {};
+  }
+  return list;
+}
+
+PyRef decode_value(TermReader& body, const PythonTypes& types, const Callee& callee) {
+  const auto before = body.position();
+  auto value = decode_term(body, types);
+  if (value || callee.system != SystemFunction::kStateKeys ||
+      PyErr_ExceptionMatches(types.conversion_error.get()) == 0) {
+    return value;
+  }
+  PyErr_Clear();
+  body.rewind(before);
+  return decode_elements(body, types);
+}
+
 /// A thread that Python started, while it waits for Erlang: requests that the callback makes run in it.
 class GuestWaiter final : public CallbackWaiter {
  public:
@@ -207,7 +240,7 @@ PyRef read_answer(const Answer& answer, const PythonTypes& types, const Callee& 
   body.rewind(answer.body);
   const auto arity = body.read_tuple_header();
   const auto kind = body.read_atom();
-  if (arity == std::size_t{2} && kind == "ok") return decode_term(body, types);
+  if (arity == std::size_t{2} && kind == "ok") return decode_value(body, types, callee);
   if (arity == std::size_t{5} && kind == "error") {
     set_erlang_error(body, types, callee.name);
   } else if (!arity && kind == "unregistered") {

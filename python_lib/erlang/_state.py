@@ -41,7 +41,10 @@ def state_delete(key: Any) -> None:
 
 
 def state_keys() -> list[Any]:
-    """All keys, in no particular order."""
+    """All keys, in no particular order.
+
+    One that Python cannot hold, like a map with a list as a key, is a :class:`Term`, which the other functions take.
+    """
     keys: list[Any] = _ask("state_keys")
     return keys
 

@@ -14,8 +14,8 @@ groups() ->
      {limit, [limit_holds, full_counter, room_comes_back, limit_is_exact, limit_is_never_exceeded,
               limit_counts_keys_not_writers, lock_of_a_dead_process, lock_of_a_process_that_dies, killed_writers,
               wrong_limit_is_named, explained]},
-     {python, [python_and_erlang_see_the_same, python_keys, python_values, large_values, too_large_values,
-               python_counts, python_errors, python_limit, contexts_share, exact_from_processes_and_threads,
+     {python, [python_and_erlang_see_the_same, python_keys, keys_that_python_cannot_hold, python_values, large_values,
+               too_large_values, python_counts, python_errors, python_limit, contexts_share, exact_from_processes_and_threads,
                exact_from_interpreters_of_their_own]}].
 
 init_per_suite(Config) -> ok = py_test:start([{max_concurrent, 500}]), Config.
@@ -273,6 +273,22 @@ python_keys(_) ->
                  [py:state_fetch(Key) || Key <- [{1, <<"two">>, 3.0}, 1.0, 1]]),
     ?assertEqual({ok, <<"int">>}, py:eval(<<"erlang.state_get(1)">>)),
     ?assertEqual({ok, none}, py:eval(<<"erlang.state_get(True)">>)).
+
+%% Proves that a key that Python cannot hold hides no other and is not lost: it is a Term, good for reading and deleting.
+keys_that_python_cannot_hold(_) ->
+    Odd = [#{[1] => 2}, {user, #{#{} => 1}}, [#{{[a]} => 1}, 2], #{1 => a, 1.0 => b}],
+    Plain = [<<"plain">>, {1, 2.5}, 7, [1, 2]],
+    _ = [ok = py:state_store(Key, N) || {N, Key} <- lists:enumerate(Odd ++ Plain)],
+    {ok, Keys} = py:call(erlang, state_keys, []),
+    ?assertEqual(lists:sort(Odd ++ Plain), lists:sort(Keys)),
+    ?assertEqual({ok, 4}, py:eval(<<"sum(type(key) is erlang.Term for key in erlang.state_keys())">>)),
+    ?assertEqual({ok, lists:seq(1, 8)}, py:eval(<<"sorted(erlang.state_get(key) for key in erlang.state_keys())">>)),
+    ok = py:exec(<<"for key in erlang.state_keys():\n"
+                   "    if type(key) is erlang.Term: erlang.state_delete(key)">>),
+    ?assertEqual(lists:sort(Plain), lists:sort(py:state_keys())),
+    ok = py:state_store(lists:foldl(fun(_, Deep) -> [Deep] end, [], lists:seq(1, 2000)), 1),
+    ?assertMatch({error, {not_encodable, depth}}, py:call(erlang, state_keys, [])),
+    ok = py:state_clear().
 
 %% Proves that a stored None is a value, that a default stands only for a missing key, and what atoms come as.
 python_values(_) ->
