@@ -278,6 +278,7 @@ class Context final : public Sleeper,
   PyRef erlang_module_;     ///< while the loop runs; with a GIL also of the interrupter
   bool looping_ = false;    ///< there have been tasks: the thread is in its event loop when it has nothing else to do
   bool loop_runs_ = false;  ///< it is, as the lowest level
+  bool first_round_ = false;
   bool stopped_ = false;
   std::string stop_alias_;
 

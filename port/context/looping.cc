@@ -1,6 +1,8 @@
 // The part of Context that runs its event loop, and serves requests between the loop's rounds. See docs/design.md,
 // "Event loops".
 
+#include <utility>
+
 #include "base/clock.h"
 #include "context/context.h"
 #include "python/fresh_stack.h"
@@ -24,6 +26,7 @@ void Context::run_loop() {
     level.patience_ns = kLoopMayBeLateNs;
   }
   loop_runs_ = true;
+  first_round_ = true;
   watch_task_deadlines();
   auto tasks = PyRef::steal(PyImport_ImportModule("erlang._tasks"));
   auto ended = tasks ? PyRef::steal(PyObject_CallMethod(tasks.get(), "run", nullptr)) : PyRef();
@@ -76,6 +79,8 @@ bool Context::starts_on_loop(const Request& request) const {
 }
 
 void Context::between_rounds() {
+  // The task that the loop was started for has its first step before anything that came after it.
+  if (std::exchange(first_round_, false)) return;
   if (depth_ > 0) static_cast<void>(serve_mail(wanted_by_loop()));
 }
 

@@ -10,7 +10,8 @@ suite() -> [{timetrap, {minutes, 1}}].
 all() ->
     [slots_are_given_back_while_waiting, cancel_of_a_request_that_waits_for_a_slot, one_slot_for_thousands,
      one_slot_for_those_that_never_wait, cancel_while_they_begin, timeout_while_they_begin, death_while_they_begin,
-     stop_while_they_begin, one_too_large_among_them, functions_between_coroutines].
+     stop_while_they_begin, one_too_large_among_them, functions_between_coroutines,
+     the_first_coroutine_keeps_its_place].
 
 init_per_testcase(_Case, Config) ->
     ok = py_test:start([{max_concurrent, 1}, {max_frame_bytes, 1 bsl 20}]),
@@ -138,3 +139,19 @@ functions_between_coroutines(_) ->
     ?assertEqual({ok, lists:seq(1, 300)}, py:eval(<<"seen">>)).
 
 none_wanted(_) -> none.
+
+%% Proves the same for the first coroutine of a context, whose loop has to be started for it.
+the_first_coroutine_keeps_its_place(_) ->
+    ok = py_semaphore:set_max_concurrent(10),
+    _ = [py_test:in_process(fun() ->
+        {ok, Ctx} = py_context:new(#{mode => worker}),
+        ok = py_context_router:bind_context(Ctx),
+        ok = py:exec(<<"seen = []\nasync def note(n):\n    seen.append(n)\n">>),
+        Busy = py:cast(time, sleep, [0.02]),
+        Refs = [py:async_call('__main__', note, [1]) | [py:cast('__main__', 'seen.append', [N]) || N <- [2, 3]]],
+        _ = [{ok, none} = py:await(Ref) || Ref <- [Busy | tl(Refs)]],
+        {ok, none} = py:async_await(hd(Refs)),
+        ?assertEqual({ok, [1, 2, 3]}, py:eval(<<"seen">>)),
+        ok = py_context:stop(Ctx)
+    end) || _ <- lists:seq(1, 10)],
+    ok.
