@@ -256,7 +256,7 @@ register_function(Name, Fun) ->
     py_functions:register(Name, Fun).
 
 %% @doc The same for `Module:Function([A, B])'.
--spec register_function(py_args:name(), module(), atom()) -> ok.
+-spec register_function(py_args:name(), py_args:name(), py_args:name()) -> ok.
 register_function(Name, Module, Function) ->
     py_functions:register(Name, Module, Function).
 

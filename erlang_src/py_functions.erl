@@ -1,6 +1,6 @@
 %% @doc The Erlang functions that Python may call by name. Port processes know all names, so that Python finds out about
 %% a wrong one without asking. This process only puts changes in order: the table outlives it, and it tells the names
-%% again when it is back.
+%% again when it is back. What is asked of it at the same time is told at once, as one change.
 -module(py_functions).
 -behaviour(gen_server).
 
@@ -12,12 +12,19 @@
 -export([add_port/3, remove_port/1]).
 -export([start_link/0]).
 %% gen_server.
--export([init/1, handle_call/3, handle_cast/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
 -export_type([callable/0]).
 
 %% Gets the list of arguments.
 -type callable() :: fun(([term()]) -> term()) | {module(), atom()}.
+
+-record(state, {
+    %% Those of the table, in order.
+    names :: ordsets:ordset(binary()),
+    %% Since names came or went that the ports do not know of: who waits for that.
+    waiting = [] :: [gen_server:from()]
+}).
 
 -define(TABLE, py_functions).
 -define(PORTS, py_ports).
@@ -33,14 +40,10 @@ register(Name, Fun) when is_function(Fun, 1) ->
 register(_Name, Fun) ->
     error({bad_argument, function, Fun}).
 
-%% @doc The same for `Module:Function([A, B])', in the code that is loaded by then.
--spec register(py_args:name(), module(), atom()) -> ok.
-register(Name, Module, Function) when is_atom(Module), is_atom(Function) ->
-    call({put, text(Name), {Module, Function}});
-register(_Name, Module, Function) when is_atom(Module) ->
-    error({bad_argument, function, Function});
-register(_Name, Module, _Function) ->
-    error({bad_argument, module, Module}).
+%% @doc The same for `Module:Function([A, B])', in the code that is loaded by then. No atom is made for it.
+-spec register(py_args:name(), py_args:name(), py_args:name()) -> ok.
+register(Name, Module, Function) ->
+    call({put, text(Name), {existing(module, Module), existing(function, Function)}}).
 
 -spec unregister(py_args:name()) -> ok.
 unregister(Name) ->
@@ -57,6 +60,15 @@ lookup(Name) ->
 -spec names() -> [binary()].
 names() ->
     lists:sort(ets:select(?TABLE, [{{'$1', '_'}, [], ['$1']}])).
+
+existing(Which, Name) ->
+    case py_args:name(Which, Name) of
+        Atom when is_atom(Atom) -> Atom;
+        Binary ->
+            try binary_to_existing_atom(Binary)
+            catch error:badarg -> error({bad_argument, Which, Name})
+            end
+    end.
 
 text(Name) ->
     case py_args:name(name, Name) of
@@ -86,7 +98,9 @@ add_port(Owner, Port, Known) ->
     true = ets:insert(?PORTS, {Owner, Port}),
     case names() of
         Known -> ok;
-        Names -> tell(Port, Names)
+        Names ->
+            ok = tell(Port, Names, frames(Names)),
+            told(Port, Names)
     end.
 
 -spec remove_port(pid()) -> ok.
@@ -94,12 +108,9 @@ remove_port(Owner) ->
     true = ets:delete(?PORTS, Owner),
     ok.
 
-%% Several processes may write to a port, and one that has to wait for it comes late: each looks whether what it told is
-%% still true, so the last word is.
-tell(Port, Names) ->
-    Frames = frames(Names),
+tell(Port, Names, Frames) ->
     case write(Port, Frames, [nosuspend]) of
-        ok -> told(Port, Names);
+        ok -> ok;
         busy ->
             _ = spawn(fun() -> tell_when_free(Port, Names) end),
             ok;
@@ -115,10 +126,14 @@ tell_when_free(Port, Names) ->
         closed -> ok
     end.
 
+%% Several processes may write to a port. All but the registry may come late, when the names have changed: they look
+%% whether what they told is still true, so the last word is.
 told(Port, Told) ->
     case names() of
         Told -> ok;
-        Names -> tell(Port, Names)
+        Names ->
+            ok = tell(Port, Names, frames(Names)),
+            told(Port, Names)
     end.
 
 frames(Names) ->
@@ -143,23 +158,42 @@ start_link() ->
 
 %% gen_server.
 
--spec init([]) -> {ok, none}.
+-spec init([]) -> {ok, #state{}}.
 init([]) ->
-    ok = tell_all(),
-    {ok, none}.
-
--spec handle_call(term(), gen_server:from(), none) -> {reply, term(), none}.
-handle_call({put, Name, Function}, _From, none) ->
-    true = ets:insert(?TABLE, {Name, Function}),
-    {reply, tell_all(), none};
-handle_call({remove, Name}, _From, none) ->
-    true = ets:delete(?TABLE, Name),
-    {reply, tell_all(), none}.
-
--spec handle_cast(term(), none) -> {noreply, none}.
-handle_cast(_Message, none) ->
-    {noreply, none}.
-
-tell_all() ->
     Names = names(),
-    lists:foreach(fun({_, Port}) -> tell(Port, Names) end, ets:tab2list(?PORTS)).
+    ok = tell_all(Names),
+    {ok, #state{names = Names}}.
+
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, ok, #state{}, timeout()} | {noreply, #state{}, timeout()}.
+handle_call({put, Name, Function}, From, State = #state{names = Names}) ->
+    true = ets:insert(?TABLE, {Name, Function}),
+    changed(ordsets:add_element(Name, Names), From, State);
+handle_call({remove, Name}, From, State = #state{names = Names}) ->
+    true = ets:delete(?TABLE, Name),
+    changed(ordsets:del_element(Name, Names), From, State).
+
+-spec handle_cast(term(), #state{}) -> {noreply, #state{}, timeout()}.
+handle_cast(_Message, State) ->
+    {noreply, State, patience(State)}.
+
+%% Nothing else is asked for at the moment.
+-spec handle_info(term(), #state{}) -> {noreply, #state{}, timeout()}.
+handle_info(timeout, State = #state{names = Names, waiting = Waiting}) ->
+    ok = tell_all(Names),
+    lists:foreach(fun(From) -> gen_server:reply(From, ok) end, Waiting),
+    {noreply, State#state{waiting = []}, infinity};
+handle_info(_Message, State) ->
+    {noreply, State, patience(State)}.
+
+%% Another function by a name that the ports know is no news for them.
+changed(Names, _From, State = #state{names = Names, waiting = []}) ->
+    {reply, ok, State, infinity};
+changed(Names, From, State = #state{waiting = Waiting}) ->
+    {noreply, State#state{names = Names, waiting = [From | Waiting]}, 0}.
+
+patience(#state{waiting = []}) -> infinity;
+patience(#state{}) -> 0.
+
+tell_all(Names) ->
+    Frames = frames(Names),
+    lists:foreach(fun({_, Port}) -> tell(Port, Names, Frames) end, ets:tab2list(?PORTS)).

@@ -46,10 +46,12 @@ function_in_every_form(_) ->
     ok = py:register_function(anonymous, fun(Args) -> {1, Args} end),
     ok = py:register_function(external, fun lists:sum/1),
     ok = py:register_function(module_function, lists, sum),
+    ok = py:register_function("text", <<"lists">>, "sum"),
     ?assertEqual({ok, {1, [1, <<"b">>]}}, py:call(calling, call, [anonymous, 1, <<"b">>])),
     ?assertEqual({ok, {1, []}}, py:call(calling, call, [anonymous])),
     ?assertEqual({ok, 6}, py:call(calling, call, [external, 1, 2, 3])),
-    ?assertEqual({ok, 6}, py:call(calling, call, [module_function, 1, 2, 3])).
+    ?assertEqual({ok, 6}, py:call(calling, call, [module_function, 1, 2, 3])),
+    ?assertEqual({ok, 6}, py:call(calling, call, [text, 1, 2, 3])).
 
 %% Proves that what is no name or no function is refused where it is registered.
 bad_registrations(_) ->
@@ -60,7 +62,7 @@ bad_registrations(_) ->
         fun() -> py:register_function(5, fun(_) -> 1 end) end,
         fun() -> py:register_function(<<>>, fun(_) -> 1 end) end,
         fun() -> py:register_function(<<255>>, fun(_) -> 1 end) end,
-        fun() -> py:register_function(name, lists, <<"sum">>) end,
+        fun() -> py:register_function(name, lists, <<"no such function">>) end,
         fun() -> py:register_function(name, 5, sum) end,
         fun() -> py:unregister_function({name}) end]],
     ?assertEqual([], py_functions:names()).

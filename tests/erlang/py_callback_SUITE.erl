@@ -8,7 +8,8 @@
 suite() -> [{timetrap, {minutes, 1}}].
 
 all() ->
-    [names_are_texts, bad_registrations, every_port_is_told, registry_that_was_killed, late_port_is_told, closed_port,
+    [names_are_texts, bad_registrations, module_and_function_as_text, every_port_is_told, few_frames,
+     registry_that_was_killed, late_port_is_told, closed_port,
      many_names_come_in_pieces, answer_of_a_fun, answer_of_a_module, unregistered, exceptions, text_and_stack_are_bounded,
      result_in_pieces, result_that_is_too_large, reason_that_is_too_large, unknown_atom_in_the_arguments,
      callback_that_is_killed, callback_that_is_abandoned, callbacks_are_counted, system_functions,
@@ -41,8 +42,9 @@ names_are_texts(_) ->
 bad_registrations(_) ->
     ?assertError({bad_argument, function, _}, py_functions:register(f, fun() -> ok end)),
     ?assertError({bad_argument, function, _}, py_functions:register(f, lists)),
-    ?assertError({bad_argument, function, "sum"}, py_functions:register(f, lists, "sum")),
-    ?assertError({bad_argument, module, "lists"}, py_functions:register(f, "lists", sum)),
+    ?assertError({bad_argument, function, 7}, py_functions:register(f, lists, 7)),
+    ?assertError({bad_argument, module, {lists}}, py_functions:register(f, {lists}, sum)),
+    ?assertError({bad_argument, module, <<255>>}, py_functions:register(f, <<255>>, sum)),
     ?assertError({bad_argument, name, <<255>>}, py_functions:register(<<255>>, fun lists:sum/1)),
     ?assertError({bad_argument, name, ""}, py_functions:register("", fun lists:sum/1)),
     ?assertError({bad_argument, name, 7}, py_functions:unregister(7)).
@@ -62,6 +64,36 @@ every_port_is_told(Config) ->
     ok = py_functions:unregister(b),
     ?assertEqual({15, [<<"a">>]}, frame(Port)),
     nothing(Other),
+    ok = py_functions:remove_port(self()).
+
+%% Proves that module and function are named by binaries and strings as well, and that no atom is made of them.
+module_and_function_as_text(_) ->
+    [begin
+         ok = py_functions:register(f, M, F),
+         ?assertEqual({ok, {lists, sum}}, py_functions:lookup(<<"f">>))
+     end || M <- [lists, <<"lists">>, "lists"], F <- [sum, <<"sum">>, "sum"]],
+    None = "no atom " ++ integer_to_list(erlang:unique_integer()),
+    ?assertError({bad_argument, module, None}, py_functions:register(f, None, sum)),
+    ?assertError({bad_argument, function, None}, py_functions:register(f, lists, None)),
+    ?assertError(badarg, list_to_existing_atom(None)).
+
+%% Proves that a port is told nothing when another function takes a name, and of a burst of registrations once or twice.
+few_frames(Config) ->
+    Port = port(Config),
+    ok = py_functions:register(a, fun lists:sum/1),
+    ok = py_functions:add_port(self(), Port, [<<"a">>]),
+    ok = py_functions:register(a, fun lists:max/1),
+    ok = py_functions:unregister(b),
+    nothing(Port),
+    Names = [integer_to_binary(N) || N <- lists:seq(1001, 1500)],
+    ok = sys:suspend(py_functions),
+    Jobs = [py_test:async(fun() -> py_functions:register(Name, fun lists:sum/1) end) || Name <- Names],
+    Asked = fun() -> {message_queue_len, N} = process_info(whereis(py_functions), message_queue_len), N end,
+    py_test:eventually(fun() -> Asked() =:= length(Names) end),
+    ok = sys:resume(py_functions),
+    [ok = py_test:join(Job) || Job <- Jobs],
+    ?assertEqual({15, Names ++ [<<"a">>]}, frame(Port)),
+    nothing(Port),
     ok = py_functions:remove_port(self()).
 
 %% Proves that the death of the registry loses no function, and that calls which meet it succeed.
