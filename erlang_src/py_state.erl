@@ -117,7 +117,7 @@ add(Change, Add) ->
     case py_config:max_state_entries() of
         infinity ->
             Add();
-        Max ->
+        Max when is_integer(Max), Max > 0 ->
             ok = lock(?YIELDS),
             try
                 case ets:info(?TABLE, size) < Max of
@@ -126,7 +126,10 @@ add(Change, Add) ->
                 end
             after
                 unlock()
-            end
+            end;
+        %% Looked at when the application started; it has been set since.
+        Wrong ->
+            error({bad_config, max_state_entries, Wrong})
     end.
 
 changed(missing, Max) -> {error, {state_full, Max}};

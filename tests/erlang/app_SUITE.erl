@@ -13,7 +13,7 @@ all() ->
      unknown_context_mode, io_pool_configuration, older_names_are_mapped, older_names_warn_once,
      imports_paths_preload_for_every_pool, pools_from_configuration, pools_from_configuration_that_fail,
      pool_from_configuration_with_failing_code,
-     venv_for_every_pool, application_metadata, nothing_left_in_the_node].
+     wrong_values, venv_for_every_pool, application_metadata, nothing_left_in_the_node].
 
 init_per_suite(Config) -> Config.
 end_per_suite(_Config) ->
@@ -101,6 +101,26 @@ errors() ->
         {py_test_log, _} ->
             errors()
     end.
+
+%% Proves that a value that cannot be meant keeps the application from starting, with an error that names the key; and
+%% that the key which is looked at all the time is no other limit when it is set to such a value later.
+wrong_values(_) ->
+    [begin
+         py_test:stop(),
+         ok = application:load(erlang_python),
+         ok = application:set_env(erlang_python, Key, Wrong),
+         ?assertMatch({Key, Wrong, {error, {erlang_python, {{bad_config, Key, Why}, _}}}} when Why =:= Wrong,
+                      {Key, Wrong, application:ensure_all_started(erlang_python)})
+     end || {Key, Values} <- [{max_concurrent, [0, -1, 1.5, foo]}, {max_frame_bytes, [0, infinity, foo]},
+                              {max_state_entries, [0, -1, 1.5, foo, <<"1">>]}, {event_loop_pool_size, [0, foo]},
+                              {pools, [foo]}],
+            Wrong <- Values],
+    ok = py_test:start([{max_state_entries, 1}]),
+    ok = application:set_env(erlang_python, max_state_entries, foo),
+    ?assertError({bad_config, max_state_entries, foo}, py:state_store(key, 1)),
+    ?assertError({bad_config, max_state_entries, foo}, py:state_incr(key)),
+    ok = application:set_env(erlang_python, max_state_entries, 1),
+    ?assertEqual(ok, py:state_store(key, 1)).
 
 %% Proves that max_concurrent is the number of calls in Python's hands, beyond which a caller is told of the overload.
 semaphore_limits_calls(_) ->
