@@ -1,5 +1,6 @@
 #include "callback/asking.h"
 
+#include "base/clock.h"
 #include "etf/decode.h"
 #include "python/fresh_stack.h"
 
@@ -129,10 +130,20 @@ PyRef decode_value(TermReader& body, const PythonTypes& types, const Callee& cal
   return decode_elements(body, types);
 }
 
+void refuse(const ErlangLink& link, const Request& request, std::string_view why) {
+  TermWriter out;
+  begin_reply(out, request.message.alias, request.message.slot);
+  write_error(out, why);
+  finish_frame(out);
+  link.writer.send(out.bytes());
+}
+
 /// A thread that Python started, while it waits for Erlang: requests that the callback makes run in it.
 class GuestWaiter final : public CallbackWaiter {
  public:
   explicit GuestWaiter(const Asker& asker) : asker_(asker) {}
+
+  bool in_context() const override { return false; }
 
   std::uint64_t chain_of(RequestScope& scope, bool) override {
     if (scope.chain == 0) scope.chain = asker_.link.callbacks.new_chain();
@@ -153,15 +164,18 @@ class GuestWaiter final : public CallbackWaiter {
       next.emplace(asker_.link.callbacks.await(id));
       Py_END_ALLOW_THREADS;
       if (auto* answer = std::get_if<Answer>(&*next)) return std::move(*answer);
-      const auto& request = std::get<Request>(*next);
-      const FreshStack fresh;
-      RequestScope nested{request.message.context, request.message.env, request.message.chain, request.message.caller,
-                          this};
-      RequestScope* const before = current_scope();
-      set_current_scope(&nested);
-      asker_.link.guests.serve_guest(request);
-      set_current_scope(before);
+      serve(std::get<Request>(*next));
     }
+  }
+
+  void serve(const Request& request) {
+    const FreshStack fresh;
+    RequestScope nested{request.message.context, request.message.env, request.message.chain, request.message.caller,
+                        this};
+    RequestScope* const before = current_scope();
+    set_current_scope(&nested);
+    asker_.link.guests.serve_guest(request);
+    set_current_scope(before);
   }
 
  private:
@@ -218,22 +232,31 @@ PyRef ask(const Asker& asker, const Callee& callee, PyObject* const* arguments, 
   return ask_in_scope({asker.link, asker.types, asker.context, scope.get()}, callee, arguments, count);
 }
 
-std::uint64_t ask_later(const Asker& asker, const Callee& callee, PyObject* const* arguments, std::size_t count,
-                        std::shared_ptr<Inbox> inbox) {
+Asked ask_later(const Asker& asker, const Callee& callee, PyObject* const* arguments, std::size_t count,
+                std::shared_ptr<Inbox> inbox) {
   Callbacks& callbacks = asker.link.callbacks;
   TermWriter out(asker.link.max_value_bytes + kHeaderBytes);
-  if (!check_function(asker, callee)) return 0;
-  const std::uint64_t id = callbacks.begin_in(std::move(inbox));
-  std::size_t payload_start = 0;
+  if (!check_function(asker, callee)) return {};
   RequestScope* const scope = asker.scope;
   const std::uint64_t chain = scope != nullptr ? scope->waiter->chain_of(*scope, false) : callbacks.new_chain();
+  const bool in_context = scope != nullptr && scope->waiter->in_context();
+  const std::uint64_t id = in_context ? callbacks.begin_in(std::move(inbox))
+                                      : callbacks.begin_in_thread(std::move(inbox), chain, asker.context);
+  std::size_t payload_start = 0;
   if (!write_call(asker, id, chain, callee, arguments, count, out, payload_start)) {
     callbacks.forget(id);
-    return 0;
+    return {};
   }
   send_call(asker, id, out, payload_start);
-  return id;
+  return {id, chain};
 }
+
+void serve_nested(const Asker& asker, const Request& request) {
+  if (request.deadline_ns != 0 && now_ns() >= request.deadline_ns) return refuse(asker.link, request, "timeout");
+  GuestWaiter(asker).serve(request);
+}
+
+void cancel_nested(const ErlangLink& link, const Request& request) { refuse(link, request, "cancelled"); }
 
 PyRef read_answer(const Answer& answer, const PythonTypes& types, const Callee& callee) {
   TermReader body(answer.frame.bytes());

@@ -42,12 +42,24 @@ std::optional<Callee> registered_function(PyObject* name);
 /// what encoding an argument or decoding the value raised, KeyboardInterrupt when the request was interrupted.
 PyRef ask(const Asker& asker, const Callee& callee, PyObject* const* arguments, std::size_t count);
 
-/// Sends the call and returns its number; the answer goes to `inbox`. 0 with a Python error set.
-std::uint64_t ask_later(const Asker& asker, const Callee& callee, PyObject* const* arguments, std::size_t count,
-                        std::shared_ptr<Inbox> inbox);
+/// A call whose answer goes to an inbox.
+struct Asked {
+  std::uint64_t id = 0;  ///< 0: it was not sent, and a Python error is set
+  std::uint64_t chain = 0;
+};
+
+/// Sends the call. On a loop in a thread that has no context `inbox` gets the requests of its chain, too.
+Asked ask_later(const Asker& asker, const Callee& callee, PyObject* const* arguments, std::size_t count,
+                std::shared_ptr<Inbox> inbox);
 
 /// The value of an answer, or null with a Python error set, as ask() does it.
 PyRef read_answer(const Answer& answer, const PythonTypes& types, const Callee& callee);
+
+/// Runs a request from an inbox in the calling thread, while no coroutine of its loop runs; one that has waited beyond
+/// its deadline is answered {error, timeout}.
+void serve_nested(const Asker& asker, const Request& request);
+/// Nobody is left who would serve it: it is answered {error, cancelled}.
+void cancel_nested(const ErlangLink& link, const Request& request);
 
 /// Tells Erlang that nobody waits for a callback any more.
 void abandon(const ErlangLink& link, std::uint64_t id);

@@ -51,26 +51,24 @@ std::uint64_t Callbacks::new_chain() {
 std::uint64_t Callbacks::add(Waiter waiter) {
   const std::uint64_t id = next_id_.fetch_add(2, std::memory_order_relaxed);
   const std::scoped_lock lock(waiting_mu_);
+  if (waiter.chain != 0) servers_[waiter.chain].push_back(id);
   waiting_.emplace(id, std::move(waiter));
   return id;
 }
 
 std::uint64_t Callbacks::begin_thread(std::uint64_t chain, ContextId context) {
-  auto thread = std::make_shared<Thread>();
-  thread->chain = chain;
-  thread->context = context;
-  {
-    const std::scoped_lock lock(waiting_mu_);
-    threads_[chain].push_back(thread.get());
-  }
-  return add(std::move(thread));
+  return add({std::make_shared<Thread>(), chain, context});
 }
 
-std::uint64_t Callbacks::begin_in(std::shared_ptr<Inbox> inbox) { return add(std::move(inbox)); }
+std::uint64_t Callbacks::begin_in(std::shared_ptr<Inbox> inbox) { return add({std::move(inbox)}); }
+
+std::uint64_t Callbacks::begin_in_thread(std::shared_ptr<Inbox> inbox, std::uint64_t chain, ContextId context) {
+  return add({std::move(inbox), chain, context});
+}
 
 std::variant<Answer, Request> Callbacks::await(std::uint64_t id) {
   std::unique_lock lock(waiting_mu_);
-  Thread& thread = *std::get<std::shared_ptr<Thread>>(waiting_.at(id));
+  Thread& thread = *std::get<std::shared_ptr<Thread>>(waiting_.at(id).place);
   thread.bell.wait(lock, [&thread] { return thread.answer.has_value() || !thread.nested.empty(); });
   if (!thread.nested.empty()) {
     Request next = std::move(thread.nested.front());
@@ -78,32 +76,39 @@ std::variant<Answer, Request> Callbacks::await(std::uint64_t id) {
     return next;
   }
   Answer answer = std::move(*thread.answer);
-  erase_thread(thread);
-  waiting_.erase(id);
+  erase(waiting_.find(id));
   return answer;
 }
 
-void Callbacks::erase_thread(const Thread& thread) {
-  const auto found = threads_.find(thread.chain);
-  std::erase(found->second, &thread);
-  if (found->second.empty()) threads_.erase(found);
+void Callbacks::erase(Waiting::iterator waiter) {
+  if (waiter->second.chain != 0) {
+    const auto found = servers_.find(waiter->second.chain);
+    std::erase(found->second, waiter->first);
+    if (found->second.empty()) servers_.erase(found);
+  }
+  waiting_.erase(waiter);
 }
 
 bool Callbacks::forget(std::uint64_t id) {
   const std::scoped_lock lock(waiting_mu_);
   const auto found = waiting_.find(id);
   if (found == waiting_.end()) return false;
-  if (const auto* thread = std::get_if<std::shared_ptr<Thread>>(&found->second)) erase_thread(**thread);
-  waiting_.erase(found);
+  erase(found);
   return true;
 }
 
 bool Callbacks::offer(Request& request, bool in_main_interpreter) {
   const std::scoped_lock lock(waiting_mu_);
-  const auto found = threads_.find(request.message.chain);
-  if (found == threads_.end()) return false;
-  Thread& thread = *found->second.back();
-  if (thread.context != (in_main_interpreter ? 0 : request.message.context) || thread.answer) return false;
+  const auto found = servers_.find(request.message.chain);
+  if (found == servers_.end()) return false;
+  const Waiter& waiter = waiting_.at(found->second.back());
+  if (waiter.context != (in_main_interpreter ? 0 : request.message.context)) return false;
+  if (const auto* inbox = std::get_if<std::shared_ptr<Inbox>>(&waiter.place)) {
+    (*inbox)->put(std::move(request));
+    return true;
+  }
+  Thread& thread = *std::get<std::shared_ptr<Thread>>(waiter.place);
+  if (thread.answer) return false;
   thread.nested.push_back(std::move(request));
   thread.bell.notify_one();
   return true;
@@ -115,13 +120,13 @@ void Callbacks::deliver(std::uint64_t id, Answer answer) {
     const std::scoped_lock lock(waiting_mu_);
     const auto found = waiting_.find(id);
     if (found == waiting_.end()) return;
-    if (auto* thread = std::get_if<std::shared_ptr<Thread>>(&found->second)) {
+    if (auto* thread = std::get_if<std::shared_ptr<Thread>>(&found->second.place)) {
       (*thread)->answer = std::move(answer);
       (*thread)->bell.notify_one();
       return;
     }
-    inbox = std::get<std::shared_ptr<Inbox>>(std::move(found->second));
-    waiting_.erase(found);
+    inbox = std::get<std::shared_ptr<Inbox>>(std::move(found->second.place));
+    erase(found);
   }
   inbox->put(id, std::move(answer));
 }

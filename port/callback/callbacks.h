@@ -54,16 +54,19 @@ class Callbacks {
 
   // --- Coroutines.
 
+  /// A callback of a coroutine on the loop of a context, which serves what its function asks for by itself.
   std::uint64_t begin_in(std::shared_ptr<Inbox> inbox);
+  /// Of a coroutine on a loop in a thread that has no context: its function's requests, of this chain, go to the inbox.
+  std::uint64_t begin_in_thread(std::shared_ptr<Inbox> inbox, std::uint64_t chain, ContextId context);
 
   /// Nobody waits any more. False: the answer has been delivered.
   bool forget(std::uint64_t id);
 
   // --- Whoever reads stdin.
 
-  /// A nested request for `context`: given to the thread that began its chain if that waits, and belongs to the same
-  /// interpreter; the context itself may be waiting for that thread. False: it is the context's, `request` is
-  /// untouched.
+  /// A nested request for `context`: given to the thread that began its chain if that waits, in await() or in an event
+  /// loop, and belongs to the same interpreter; the context itself may be waiting for that thread. False: it is the
+  /// context's, `request` is untouched.
   bool offer(Request& request, bool in_main_interpreter);
 
   /// A RESULT whose number is not a context's. One that nobody waits for is dropped.
@@ -72,23 +75,26 @@ class Callbacks {
  private:
   struct Thread {
     std::condition_variable bell;
-    std::uint64_t chain;
-    ContextId context;
     std::optional<Answer> answer;
     std::deque<Request> nested;
   };
-  using Waiter = std::variant<std::shared_ptr<Thread>, std::shared_ptr<Inbox>>;
+  struct Waiter {
+    std::variant<std::shared_ptr<Thread>, std::shared_ptr<Inbox>> place;
+    std::uint64_t chain = 0;  ///< whose requests it serves; 0: it is on a context, which does
+    ContextId context = 0;
+  };
+  using Waiting = std::unordered_map<std::uint64_t, Waiter>;
 
   std::uint64_t add(Waiter waiter);
-  void erase_thread(const Thread& thread);  // With waiting_mu_ held.
+  void erase(Waiting::iterator waiter);  // With waiting_mu_ held.
 
   std::atomic<std::uint64_t> next_id_ = 2;
   std::atomic<std::uint64_t> last_chain_ = 0;
 
   std::mutex waiting_mu_;
   // Guarded by waiting_mu_.
-  std::unordered_map<std::uint64_t, Waiter> waiting_;
-  std::unordered_map<std::uint64_t, std::vector<Thread*>> threads_;  ///< by chain, the innermost last
+  Waiting waiting_;
+  std::unordered_map<std::uint64_t, std::vector<std::uint64_t>> servers_;  ///< by chain: who serves it, innermost last
 
   std::atomic<bool> has_functions_ = false;
   mutable std::mutex functions_mu_;

@@ -10,12 +10,19 @@
 
 #include "base/unique_fd.h"
 #include "callback/request_scope.h"
+#include "context/request.h"
 
 namespace erlang_python {
 
-/// Answers for callbacks that nobody waits for in a thread: an asyncio loop watches the descriptor. Any thread.
+/// Answers for callbacks that nobody waits for in a thread, and requests that their functions make: an asyncio loop
+/// watches the descriptor. Any thread.
 class Inbox {
  public:
+  struct Mail {
+    std::vector<std::pair<std::uint64_t, Answer>> answers;
+    std::vector<Request> nested;  ///< before the answers of the calls that they belong to
+  };
+
   Inbox() : bell_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
   Inbox(const Inbox&) = delete;
   Inbox& operator=(const Inbox&) = delete;
@@ -25,23 +32,51 @@ class Inbox {
 
   void put(std::uint64_t id, Answer answer) {
     const std::scoped_lock lock(mu_);
-    answers_.emplace_back(id, std::move(answer));
-    if (answers_.size() > 1) return;
+    ring();
+    mail_.answers.emplace_back(id, std::move(answer));
+  }
+
+  void put(Request nested) {
+    const std::scoped_lock lock(mu_);
+    ring();
+    mail_.nested.push_back(std::move(nested));
+  }
+
+  Mail take() {
+    const std::scoped_lock lock(mu_);
+    std::uint64_t count = 0;
+    [[maybe_unused]] const ssize_t n = read(bell_.get(), &count, sizeof count);
+    return std::exchange(mail_, {});
+  }
+
+  bool has_nested() {
+    const std::scoped_lock lock(mu_);
+    return !mail_.nested.empty();
+  }
+
+  /// Only the requests of a chain.
+  std::vector<Request> take_nested(std::uint64_t chain) {
+    const std::scoped_lock lock(mu_);
+    std::vector<Request> taken;
+    std::vector<Request> kept;
+    for (Request& request : mail_.nested) {
+      (request.message.chain == chain ? taken : kept).push_back(std::move(request));
+    }
+    mail_.nested = std::move(kept);
+    return taken;
+  }
+
+ private:
+  /// With mu_ held, before something is put.
+  void ring() {
+    if (!mail_.answers.empty() || !mail_.nested.empty()) return;
     const std::uint64_t one = 1;
     [[maybe_unused]] const ssize_t n = write(bell_.get(), &one, sizeof one);
   }
 
-  std::vector<std::pair<std::uint64_t, Answer>> take() {
-    const std::scoped_lock lock(mu_);
-    std::uint64_t count = 0;
-    [[maybe_unused]] const ssize_t n = read(bell_.get(), &count, sizeof count);
-    return std::exchange(answers_, {});
-  }
-
- private:
   UniqueFd bell_;
   std::mutex mu_;
-  std::vector<std::pair<std::uint64_t, Answer>> answers_;  // Guarded by mu_.
+  Mail mail_;  // Guarded by mu_.
 };
 
 }  // namespace erlang_python

@@ -1,7 +1,8 @@
 #include "callback/inbox_type.h"
 
+#include <algorithm>
 #include <new>
-#include <unordered_set>
+#include <unordered_map>
 
 #include "context/ticket_type.h"
 #include "python/erlang_module.h"
@@ -11,7 +12,7 @@ namespace {
 
 struct State {
   std::shared_ptr<Inbox> inbox = std::make_shared<Inbox>();
-  std::unordered_set<std::uint64_t> out;  ///< numbers of the calls whose answers have not been taken
+  std::unordered_map<std::uint64_t, std::uint64_t> out;  ///< calls whose answers have not been taken: number, chain
 };
 struct InboxObject {
   PyObject_HEAD State state;
@@ -40,9 +41,10 @@ void destroy(PyObject* self) {
   State& state = state_of(self);
   if (!state.out.empty()) {
     const ErlangLink& link = *erlang_module_state(PyType_GetModule(type)).link;
-    for (const std::uint64_t id : state.out) {
-      if (link.callbacks.forget(id)) abandon(link, id);
+    for (const auto& call : state.out) {
+      if (link.callbacks.forget(call.first)) abandon(link, call.first);
     }
+    for (const Request& request : state.inbox->take().nested) cancel_nested(link, request);
   }
   state.~State();
   type->tp_free(self);
@@ -59,10 +61,10 @@ PyObject* call(PyObject* self, PyTypeObject* type, PyObject* const* args, std::s
   const auto asker = asker_of_type(type);
   const auto callee = registered_function(args[0]);
   if (!asker || !callee) return nullptr;
-  const std::uint64_t id = ask_later(*asker, *callee, args + 1, count - 1, state_of(self).inbox);
-  if (id == 0) return nullptr;
-  state_of(self).out.insert(id);
-  return PyLong_FromUnsignedLongLong(id);
+  const Asked asked = ask_later(*asker, *callee, args + 1, count - 1, state_of(self).inbox);
+  if (asked.id == 0) return nullptr;
+  state_of(self).out.emplace(asked.id, asked.chain);
+  return PyLong_FromUnsignedLongLong(asked.id);
 }
 
 /// The value of an answer, or the exception that it stands for, with a flag that says which; null with an error set
@@ -79,7 +81,9 @@ PyObject* take(PyObject* self, PyTypeObject* type, PyObject* const*, std::size_t
   const auto asker = asker_of_type(type);
   auto answers = PyRef::steal(PyList_New(0));
   if (!asker || !answers) return nullptr;
-  for (const auto& [id, answer] : state_of(self).inbox->take()) {
+  const Inbox::Mail mail = state_of(self).inbox->take();
+  for (const Request& request : mail.nested) serve_nested(*asker, request);
+  for (const auto& [id, answer] : mail.answers) {
     state_of(self).out.erase(id);
     auto entry = outcome(*asker, id, answer);
     if (!entry || PyList_Append(answers.get(), entry.get()) != 0) return nullptr;
@@ -92,8 +96,17 @@ PyObject* forget(PyObject* self, PyTypeObject* type, PyObject* const* args, std:
   if (!asker) return nullptr;
   const unsigned long long id = count == 1 ? PyLong_AsUnsignedLongLong(args[0]) : 0;
   if (PyErr_Occurred() != nullptr) return nullptr;
-  state_of(self).out.erase(id);
   if (asker->link.callbacks.forget(id)) abandon(asker->link, id);
+  auto& out = state_of(self).out;
+  const auto found = out.find(id);
+  if (found == out.end()) Py_RETURN_NONE;
+  const std::uint64_t chain = found->second;
+  out.erase(found);
+  // What its function has asked for and is still here, unless another call of the chain may have.
+  if (state_of(self).inbox->has_nested() &&
+      std::none_of(out.begin(), out.end(), [chain](const auto& other) { return other.second == chain; })) {
+    for (const Request& request : state_of(self).inbox->take_nested(chain)) cancel_nested(asker->link, request);
+  }
   Py_RETURN_NONE;
 }
 
@@ -105,10 +118,10 @@ PyMethodDef methods[] = {
      "call(name: str, *args: object) -> int\n\nCall an Erlang function without waiting; the number of the call."},
     {"take", method(take), METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
      "take() -> list[tuple[int, bool, object]]\n\nThe answers that have come: number of the call, True and the value, "
-     "or "
-     "False and the exception."},
+     "or False and the exception. Serves first what the functions have asked of Python."},
     {"forget", method(forget), METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
-     "forget(call: int) -> None\n\nNobody waits for this call any more: its Erlang process is ended."},
+     "forget(call: int) -> None\n\nNobody waits for this call any more: its Erlang process is ended, and what that has "
+     "asked of Python and nobody has begun is cancelled."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -20,6 +20,8 @@ struct RequestScope;
 class CallbackWaiter {
  public:
   virtual ~CallbackWaiter() = default;
+  /// False: a thread that Python started, and so a request that runs there as a guest.
+  virtual bool in_context() const { return true; }
   /// The chain of a callback that is about to be sent; begins one when the request is in none. `waits`: the thread will
   /// wait for it, in await_result().
   virtual std::uint64_t chain_of(RequestScope& scope, bool waits) = 0;

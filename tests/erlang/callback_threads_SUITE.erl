@@ -15,7 +15,10 @@ groups() ->
                   cancellation_ends_the_process, timeout_of_a_coroutine, others_run_meanwhile,
                   closed_loop_ends_its_calls, async_call_as_a_function, large_values_of_coroutines,
                   nested_calls_of_coroutines_elsewhere],
-    py_test_modes:groups(Threads ++ Coroutines).
+    Loops = [nested_calls_of_loops_in_threads, nested_coroutines_of_loops_in_threads, loops_in_guests,
+             loop_of_a_thread_that_goes_on, cancelled_before_its_request_is_served,
+             loop_closed_before_its_request_is_served, late_before_its_request_is_served],
+    py_test_modes:groups(Threads ++ Coroutines ++ Loops).
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
@@ -219,8 +222,8 @@ kinds = {'asyncio': asyncio.new_event_loop, 'erlang': erlang.new_event_loop}
 
 waiting(N) -> [receive {waits, Pid} -> Pid end || _ <- lists:seq(1, N)].
 
-%% Proves that it refuses keyword arguments and names that are no str as erlang.call does, and that tools can ask for its
-%% types.
+%% Proves that it refuses keyword arguments and names that are no str as erlang.call does, and that tools can ask for
+%% its types.
 async_call_as_a_function(Config) ->
     Ctx = ctx(Config),
     ok = py_context:exec(Ctx, <<"
@@ -247,6 +250,208 @@ large_values_of_coroutines(Config) ->
 nested_calls_of_coroutines_elsewhere(Config) ->
     ok = py:register_function(there, fun([X]) -> {ok, V} = py:call(io, probe, echo, [X]), V end),
     ?assertEqual({ok, lists:seq(0, 99)}, py:call(ctx(Config), calling, gather, [there, 100])).
+
+%% Loops in threads that Python started.
+
+%% Proves that the functions which coroutines of such a loop wait for may call the very context that waits for the
+%% thread: the loop serves them, between its rounds.
+nested_calls_of_loops_in_threads(Config) ->
+    Ctx = ctx(Config),
+    ok = define_loops(Ctx),
+    ok = py:register_function(back, fun([X]) -> {ok, V} = py:call(Ctx, probe, echo, [X]), V end),
+    ok = py:register_function(back_often, fun([X]) ->
+        Jobs = [py_test:async(fun() -> py:call(Ctx, probe, echo, [{X, I}]) end) || I <- lists:seq(1, 5)],
+        _ = [{ok, _} = py_test:join(Job) || Job <- Jobs],
+        X
+    end),
+    _ = [?assertEqual({ok, lists:seq(0, N - 1)}, py:call(Ctx, '__main__', in_thread, [Kind, Function, N]))
+         || Kind <- [asyncio, erlang], {Function, N} <- [{back, 1}, {back, 100}, {back_often, 20}]],
+    ok.
+
+%% Proves the same of functions that start a coroutine there, which is awaited where its function's request is served.
+nested_coroutines_of_loops_in_threads(Config) ->
+    Ctx = ctx(Config),
+    ok = define_loops(Ctx),
+    ok = py:register_function(back, fun([X]) ->
+        {ok, V} = py_context:submit_await(Ctx, calling, '_one', [same, [X]]),
+        V
+    end),
+    _ = [?assertEqual({ok, lists:seq(0, 9)}, py:call(Ctx, '__main__', in_thread, [Kind, back, 10]))
+         || Kind <- [asyncio, erlang]],
+    ok.
+
+%% Proves that each level may run a loop of its own, in a thread of its own or in the one that serves it: whoever waits
+%% last in a chain serves what it asks for.
+loops_in_guests(Config) ->
+    Ctx = ctx(Config),
+    ok = define_loops(Ctx),
+    _ = [begin
+             ok = py:register_function(next, fun
+                 ([0]) -> 0;
+                 ([N]) -> {ok, V} = py:call(Ctx, '__main__', Down, [N - 1]), V + 1
+             end),
+             ?assertEqual({ok, 10}, py:call(Ctx, '__main__', First, [10]))
+         end || First <- [down_in_thread, down_in_loop_in_thread], Down <- [down, down_in_loop, down_in_thread,
+                                                                           down_in_loop_in_thread]],
+    ok.
+
+%% Proves that a loop in a thread of its own serves them for requests of many callers at once, and after those.
+loop_of_a_thread_that_goes_on(Config) ->
+    Ctx = ctx(Config),
+    ok = define_loops(Ctx),
+    ok = py:register_function(back, fun([X]) -> {ok, V} = py:call(Ctx, probe, echo, [X]), V end),
+    ok = py_context:exec(Ctx, "begin()"),
+    try
+        Jobs = [begin
+                    Code = ["submit('back', ", integer_to_list(N), ").result()"],
+                    {N, py_test:async(fun() -> py_context:eval(Ctx, Code) end)}
+                end || N <- lists:seq(1, 50)],
+        _ = [?assertEqual({ok, N}, py_test:join(Job)) || {N, Job} <- Jobs],
+        Self = self(),
+        ok = py:register_function(tell, fun([X]) -> {ok, V} = py:call(Ctx, probe, echo, [X]), Self ! {told, V}, V end),
+        %% The context is idle; the loop serves it all the same.
+        _ = [begin
+                 ok = py_context:exec(Ctx, ["submit('tell', ", integer_to_list(N), ")"]),
+                 receive {told, N} -> ok end
+             end || N <- lists:seq(1, 50)],
+        ok
+    after
+        ok = py_context:exec(Ctx, "finish()")
+    end.
+
+%% Proves that what a function has asked for is answered when the call is cancelled before that could be served.
+cancelled_before_its_request_is_served(Config) ->
+    before_its_request_is_served(Config, "cancelled", infinity, cancelled).
+
+%% Proves the same when the loop stops and is closed.
+loop_closed_before_its_request_is_served(Config) ->
+    before_its_request_is_served(Config, "closed", infinity, cancelled).
+
+%% Proves that a request whose time is over when the loop comes to it is not run.
+late_before_its_request_is_served(Config) -> before_its_request_is_served(Config, "late", 20, timeout).
+
+before_its_request_is_served(Config, How, Timeout, Error) ->
+    Ctx = ctx(Config),
+    ok = define_loops(Ctx),
+    {ok, Beside} = py_context:new(#{mode => proplists:get_value(mode, Config)}),
+    Self = self(),
+    ok = py:register_function(spawn_ask, fun([]) ->
+        _ = spawn(fun() ->
+            Self ! {asks, self()},
+            Self ! {answered, py:call(Ctx, probe, echo, [1], #{timeout => Timeout})}
+        end),
+        receive never -> ok end
+    end),
+    ok = py:register_function(gate, fun([]) -> Self ! {at_gate, self()}, receive open -> ok end end),
+    _ = [begin
+             Job = py_test:async(fun() -> py_context:eval(Ctx, [How, "(kinds['", Kind, "'])"]) end),
+             Gate = receive {at_gate, Pid} -> Pid end,
+             Asks = receive {asks, Asking} -> Asking end,
+             py_test:eventually(fun() -> {status, waiting} =:= process_info(Asks, status) end),
+             %% Behind it on the same pipe.
+             {ok, 4.0} = py:call(Beside, math, sqrt, [16]),
+             _ = [timer:sleep(2 * Timeout) || Timeout =/= infinity],
+             Gate ! open,
+             ?assertEqual({ok, <<"ended">>}, py_test:join(Job)),
+             receive {answered, Answer} -> ?assertEqual({error, Error}, Answer) end,
+             ?assertEqual({ok, 1}, py:call(Ctx, probe, echo, [1]))
+         end || Kind <- ["asyncio", "erlang"]],
+    ok = py_context:stop(Beside).
+
+define_loops(Ctx) ->
+    py_context:exec(Ctx, <<"
+import asyncio, erlang, threading
+kinds = {'asyncio': asyncio.new_event_loop, 'erlang': erlang.new_event_loop}
+
+def wait_for_thread(function, *args):
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function(*args)))
+    thread.start()
+    thread.join()
+    return results[0]
+
+def run_in(kind, coroutine):
+    with asyncio.Runner(loop_factory=kinds[kind]) as runner:
+        return runner.run(coroutine)
+
+async def gather(name, count):
+    return await asyncio.gather(*(erlang.async_call(name, n) for n in range(count)))
+
+async def one(name, *args):
+    return await erlang.async_call(name, *args)
+
+def in_thread(kind, name, count):
+    return wait_for_thread(run_in, kind, gather(name, count))
+
+def down(n):
+    return erlang.call('next', n)
+
+def down_in_loop(n):
+    return run_in('erlang' if n % 2 else 'asyncio', one('next', n))
+
+def down_in_thread(n):
+    return wait_for_thread(down, n)
+
+def down_in_loop_in_thread(n):
+    return wait_for_thread(down_in_loop, n)
+
+def begin():
+    global loop, thread
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+
+def submit(name, *args):
+    return asyncio.run_coroutine_threadsafe(one(name, *args), loop)
+
+def finish():
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+def cancelled(kind):
+    async def main():
+        task = asyncio.ensure_future(one('spawn_ask'))
+        await asyncio.sleep(0)
+        erlang.gate()
+        task.cancel()
+        await asyncio.wait([task])
+        return 'ended'
+    def run():
+        with asyncio.Runner(loop_factory=kind) as runner:
+            return runner.run(main())
+    return wait_for_thread(run)
+
+def late(kind):
+    async def main():
+        task = asyncio.ensure_future(one('spawn_ask'))
+        await asyncio.sleep(0)
+        erlang.gate()
+        await asyncio.wait([task], timeout=0.1)
+        return 'ended'
+    def run():
+        with asyncio.Runner(loop_factory=kind) as runner:
+            return runner.run(main())
+    return wait_for_thread(run)
+
+def closed(kind):
+    async def main():
+        task = asyncio.current_task()
+        task._log_destroy_pending = False
+        other = asyncio.ensure_future(one('spawn_ask'))
+        other._log_destroy_pending = False
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().stop()
+        erlang.gate()
+        await asyncio.sleep(3600)
+    def run():
+        loop = kind()
+        task = loop.create_task(main())
+        loop.run_forever()
+        loop.close()
+        return 'ended'
+    return wait_for_thread(run)
+">>).
 
 %% Helpers.
 

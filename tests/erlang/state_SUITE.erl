@@ -15,8 +15,8 @@ groups() ->
               limit_counts_keys_not_writers, lock_of_a_dead_process, lock_of_a_process_that_dies, killed_writers,
               wrong_limit_is_named, explained]},
      {python, [python_and_erlang_see_the_same, python_keys, keys_that_python_cannot_hold, python_values, large_values,
-               too_large_values, python_counts, python_errors, python_limit, contexts_share, exact_from_processes_and_threads,
-               exact_from_interpreters_of_their_own]}].
+               too_large_values, python_counts, python_errors, python_limit, contexts_share,
+               exact_from_processes_and_threads, exact_from_interpreters_of_their_own]}].
 
 init_per_suite(Config) -> ok = py_test:start([{max_concurrent, 500}]), Config.
 end_per_suite(_Config) -> py_test:stop().
@@ -274,7 +274,7 @@ python_keys(_) ->
     ?assertEqual({ok, <<"int">>}, py:eval(<<"erlang.state_get(1)">>)),
     ?assertEqual({ok, none}, py:eval(<<"erlang.state_get(True)">>)).
 
-%% Proves that a key that Python cannot hold hides no other and is not lost: it is a Term, good for reading and deleting.
+%% Proves that a key that Python cannot hold hides no other and is not lost: it is a Term, to read and delete by.
 keys_that_python_cannot_hold(_) ->
     Odd = [#{[1] => 2}, {user, #{#{} => 1}}, [#{{[a]} => 1}, 2], #{1 => a, 1.0 => b}],
     Plain = [<<"plain">>, {1, 2.5}, 7, [1, 2]],

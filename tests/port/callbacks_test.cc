@@ -58,11 +58,62 @@ TEST_CASE("answers for coroutines wait in their inbox until they are taken") {
   CHECK(callbacks.forget(forgotten));
   callbacks.deliver(forgotten, answer(1));
   callbacks.deliver(kept, answer(2));
-  const auto taken = inbox->take();
+  const auto taken = inbox->take().answers;
   REQUIRE(taken.size() == 1);
   CHECK(taken.front().first == kept);
   CHECK(taken.front().second.body == 2);
-  CHECK(inbox->take().empty());
+  CHECK(inbox->take().answers.empty());
+}
+
+TEST_CASE("nested requests go to the loop of a thread while one of its calls in their chain waits") {
+  Callbacks callbacks({});
+  auto inbox = std::make_shared<Inbox>();
+  const auto offered = [&callbacks](std::uint64_t chain, ContextId context, bool main) {
+    Request request;
+    request.message.context = context;
+    request.message.chain = chain;
+    return callbacks.offer(request, main);
+  };
+  const std::uint64_t first = callbacks.begin_in_thread(inbox, 7, 3);
+  const std::uint64_t second = callbacks.begin_in_thread(inbox, 7, 3);
+  const std::uint64_t other = callbacks.begin_in_thread(inbox, 8, 3);
+  callbacks.begin_in(inbox);
+  CHECK(offered(7, 3, false));
+  CHECK(offered(8, 3, false));
+  CHECK_FALSE(offered(7, 4, false));
+  CHECK_FALSE(offered(7, 3, true));
+  CHECK_FALSE(offered(9, 3, false));
+  CHECK_FALSE(offered(0, 3, false));
+  CHECK(callbacks.forget(second));
+  CHECK(offered(7, 3, false));
+  callbacks.deliver(first, answer(1));
+  CHECK_FALSE(offered(7, 3, false));
+  CHECK(inbox->take_nested(8).size() == 1);
+  CHECK(inbox->has_nested());
+  const auto mail = inbox->take();
+  CHECK(mail.nested.size() == 2);
+  CHECK(mail.answers.size() == 1);
+  CHECK_FALSE(inbox->has_nested());
+  CHECK(callbacks.forget(other));
+  CHECK_FALSE(offered(8, 3, false));
+}
+
+TEST_CASE("of a thread that waits and a loop of the same chain the one that began last serves") {
+  Callbacks callbacks({});
+  auto inbox = std::make_shared<Inbox>();
+  Request request;
+  request.message.chain = 7;
+  const std::uint64_t outer = callbacks.begin_thread(7, 0);
+  const std::uint64_t loop = callbacks.begin_in_thread(inbox, 7, 0);
+  CHECK(callbacks.offer(request, true));
+  CHECK(inbox->take().nested.size() == 1);
+  const std::uint64_t inner = callbacks.begin_thread(7, 0);
+  CHECK(callbacks.offer(request, true));
+  CHECK(std::holds_alternative<Request>(callbacks.await(inner)));
+  CHECK(callbacks.forget(inner));
+  CHECK(callbacks.forget(loop));
+  CHECK(callbacks.offer(request, true));
+  CHECK(std::holds_alternative<Request>(callbacks.await(outer)));
 }
 
 TEST_CASE("numbers of callbacks are their own, and those of contexts can be told from the others") {
