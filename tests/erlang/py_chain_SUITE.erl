@@ -8,7 +8,8 @@
 suite() -> [{timetrap, {minutes, 1}}].
 
 all() ->
-    [plain_process, where_a_chain_began, end_of_a_callback_after_the_tables, process_that_runs_a_callback, callback_without_a_caller, descendants, not_a_descendant,
+    [plain_process, where_a_chain_began, end_of_a_callback_after_the_tables, process_that_runs_a_callback,
+     callback_without_a_caller, descendants, distant_descendants, not_a_descendant,
      descendant_that_outlives_the_callback, process_that_called_python_before, home_has_the_starters_namespace,
      shared_namespace_of_the_home, starter_lives_in_the_default_pool, registered_pools_win, explicit_context,
      no_limit_that_nobody_asked_for, nested_entries, nested_entries_are_bounded, nested_entries_of_a_closed_context,
@@ -111,6 +112,19 @@ descendants(_) ->
          end || Path <- [[Raw], [Otp], [Task], [Raw, Raw], [Otp, Otp], [Raw, Otp], [Otp, Raw], [Raw, Otp, Raw],
                          [Raw, Raw, Raw, Raw, Raw, Raw], [Otp, Otp, Otp, Otp, Otp, Otp, Otp, Otp, Otp, Otp],
                          [Task, Task], [Raw, Task], [Otp, Task], [Otp, Otp, Task, Raw]]]
+    end).
+
+%% Proves that plain processes are descendants up to the ninth, and only through parents that live.
+distant_descendants(_) ->
+    Chain = fun() -> (py_env:caller())#caller.chain end,
+    Spawned = fun(_, Fun) -> fun() -> py_test:in_process(Fun) end end,
+    Deep = fun(Levels) -> lists:foldl(Spawned, Chain, lists:seq(1, Levels)) end,
+    in_callback(7, fun(_) ->
+        ?assertEqual([7, 7, 0], [(Deep(Levels))() || Levels <- [1, 9, 10]]),
+        Self = self(),
+        Orphan = py_test:in_process(fun() -> spawn(fun() -> receive go -> Self ! {chain, Chain()} end end) end),
+        Orphan ! go,
+        ?assertEqual(0, receive {chain, Number} -> Number end)
     end).
 
 %% Proves that a process which a callback asks for something is not taken for its child.
