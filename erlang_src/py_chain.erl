@@ -104,18 +104,26 @@ plain() ->
 starter(#caller{who = {_, Starter}}) -> Starter;
 starter(#caller{who = Self}) -> Self.
 
-%% @doc Where the chain of the calling process began, when it was no Erlang process that began it: in a context that was
-%% starting, or in a thread of Python's (then the number of the context may be 0).
--spec source() -> none | {PyPort :: pid(), CtxId :: non_neg_integer()}.
+%% @doc Where the chain of the calling process began: with an Erlang process, or in a context that was starting or a
+%% thread of Python's (then the number of the context may be 0). `none': it belongs to no chain.
+-spec source() -> none | {erlang, pid()} | {python, PyPort :: pid(), CtxId :: non_neg_integer()}.
 source() ->
     case py_slots:callbacks(py_slots:ref()) of
         0 -> none;
-        _ -> source(callback())
+        _ ->
+            case callback() of
+                none -> none;
+                {_, Callback} -> source(Callback)
+            end
     end.
 
-source({_, #callback{starter = none, port_owner = Owner, id = Id}}) -> {Owner, Id};
-source({_, #callback{starter = Starter}}) -> source(running([Starter]));
-source(none) -> none.
+source(#callback{starter = none, port_owner = Owner, id = Id}) ->
+    {python, Owner, Id};
+source(#callback{starter = Starter}) ->
+    case running([Starter]) of
+        none -> {erlang, Starter};
+        {_, First} -> source(First)
+    end.
 
 %% Where routed requests go is where Python waits for the callback, so that they find there what its caller defined,
 %% unless that has its namespace in the default pool and none here.

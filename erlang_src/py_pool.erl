@@ -42,8 +42,8 @@
 
 %% How often to look whether a retiring port process has finished what it had.
 -define(RETIRE_POLL_MS, 20).
-%% How long a chain that Python began may wait for a pool: no call that began it limits its time.
--define(SOURCE_MS, 30000).
+%% How long a chain of calls may wait for a pool: it may hold what the start of that pool waits for.
+-define(CHAIN_MS, 30000).
 -define(OWN_START, <<"what it runs while it starts has made this call, which would wait for the start">>).
 %% How long coroutines and streams of a port process that is replaced may go on.
 -define(RETIRE_TASKS_MS, 300000).
@@ -71,11 +71,11 @@ await_start(Pool) ->
         {Pid, _} -> ask_from_chain(Pid, Pool, fun(Source) -> {await_start, Source} end, infinity)
     end.
 
-%% Of pools whose starts wait for each other none could tell, so there is a limit as well.
+%% Pools whose starts wait for each other, or for a context where a chain waits for them, cannot tell: they have a limit.
 ask_from_chain(Pid, Pool, Request, Timeout) ->
     case py_chain:source() of
         none -> ask(Pid, Pool, Request(none), Timeout);
-        Source -> ask(Pid, Pool, Request(Source), min(Timeout, ?SOURCE_MS))
+        Source -> ask(Pid, Pool, Request(Source), min(Timeout, ?CHAIN_MS))
     end.
 
 ask(Pid, Pool, Request, Timeout) ->
@@ -363,7 +363,7 @@ info(#{contexts := Size, mode := Mode, isolation := Isolation}, Up) ->
     #{size => Size, mode => Mode, isolation => Isolation, python => Ready}.
 
 %% Whether the start of one of the contexts waits for whoever asks.
-is_own_start({Owner, CtxId}, State) ->
+is_own_start({python, Owner, CtxId}, State) ->
     case unit_of(Owner, State) of
         {_, #unit{core = Core, pending = Pending}} ->
             py_pool_core:answer(Core) =/= up
@@ -371,7 +371,7 @@ is_own_start({Owner, CtxId}, State) ->
         none ->
             false
     end;
-is_own_start(none, _State) ->
+is_own_start(_NotItsPreload, _State) ->
     false.
 
 answer(Stale, #state{units = Units}) ->

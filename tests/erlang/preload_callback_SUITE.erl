@@ -7,7 +7,7 @@
 
 suite() -> [{timetrap, {minutes, 3}}].
 
-all() -> [{group, worker}, {group, owngil}, pools_that_wait_for_each_other].
+all() -> [{group, worker}, {group, owngil}, pools_that_wait_for_each_other, chain_that_holds_what_a_start_needs].
 
 groups() ->
     py_test_modes:groups([first_start, every_way_to_call, failed_start, restart, context_that_is_replaced,
@@ -136,6 +136,22 @@ pools_that_wait_for_each_other(_Config) ->
     [{ok, [_]}, {ok, [_]}] = [py_test:join(Job) || Job <- Jobs],
     ?assert(lists:member([{error, <<"timeout">>}], [said(First), said(Second)])),
     lists:foreach(fun py_test:stop_pool/1, Pools).
+
+%% Proves the same of a start that needs a context where a chain waits for it, which has no limit of time of its own.
+chain_that_holds_what_a_start_needs(_Config) ->
+    with_pool(#{preload => ""}, [{mode, worker}], fun(Needed) ->
+        [Ctx] = py_test:contexts(Needed),
+        with_pool(#{}, [{mode, worker}], fun(Pool) ->
+            ok = py:register_function(own, fun([_]) -> py:call(Needed, math, sqrt, [4]) end),
+            ok = py:register_function(hold, fun([]) ->
+                {error, {context_died, _}} = py:call(Pool, os, '_exit', [1]),
+                py:call(Pool, math, sqrt, [9])
+            end),
+            ?assertEqual({ok, {<<"error">>, <<"timeout">>}}, py:eval(Ctx, "__import__('erlang').hold()")),
+            ?assertEqual({ok, 3.0}, py:call(Pool, math, sqrt, [9])),
+            ?assertEqual([served], said(Pool))
+        end)
+    end).
 
 %% Helpers.
 

@@ -56,19 +56,19 @@ callback_without_a_caller(_) ->
         ?assertMatch(#caller{who = {Self, Self}, chain = 9}, py_env:caller())
     end).
 
-%% Proves that it is known of a chain that no Erlang process began where in Python that was, also in later callbacks.
+%% Proves that it is known of a chain who began it: a process, or else where in Python that was, also in later callbacks.
 where_a_chain_began(_) ->
     Source = fun() -> py_test:in_process(fun py_chain:source/0) end,
     Owner = self(),
     ?assertEqual(none, Source()),
-    in_callback(7, fun(_) -> ?assertEqual(none, Source()) end),
+    in_callback(7, fun(Starter) -> ?assertEqual({erlang, Starter}, Source()) end),
     py_test:in_process(fun() ->
         First = self(),
         run(#callback{chain = 9, starter = none, port_owner = Owner, id = 3, env = 0}),
-        ?assertEqual([{Owner, 3}, {Owner, 3}], [py_chain:source(), Source()]),
+        ?assertEqual([{python, Owner, 3}, {python, Owner, 3}], [py_chain:source(), Source()]),
         py_test:in_process(fun() ->
             run(#callback{chain = 9, starter = First, port_owner = self(), id = 1, env = 0}),
-            ?assertEqual([{Owner, 3}, {Owner, 3}], [py_chain:source(), Source()])
+            ?assertEqual([{python, Owner, 3}, {python, Owner, 3}], [py_chain:source(), Source()])
         end)
     end).
 
