@@ -68,15 +68,16 @@ def start(ticket: _erlang.Ticket, value: Any, stream: bool, timeout: float | Non
     context = contextvars.copy_context()
     context.run(_erlang.scope.set, ticket)
     if nested:
-        context.run(_run_nested, ticket, answer, timeout)
+        context.run(_run_nested, ticket, answer, value, timeout)
     else:
-        _start_on(_loop(), ticket, answer, timeout, context)
+        _start_on(_loop(), ticket, answer, value, timeout, context)
 
 
 def _start_on(
     loop: asyncio.AbstractEventLoop,
     ticket: _erlang.Ticket,
     answer: Any,
+    value: Any,
     timeout: float | None,
     context: contextvars.Context,
 ) -> asyncio.Task[None]:
@@ -92,18 +93,23 @@ def _start_on(
         _here.tasks.pop(ticket, None)
         if timer is not None:
             timer.cancel()
-        # An interrupt may have hit it after its value, before it could tell. Of one that is answered nothing is heard.
-        if not done.cancelled() and (error := done.exception()) is not None:
+        # It may have been cancelled before its first step, or interrupted after its value, before it could tell. Of one
+        # that is answered nothing is heard.
+        if done.cancelled():
+            ticket.fail(asyncio.CancelledError())
+            if inspect.iscoroutine(value):
+                value.close()
+        elif (error := done.exception()) is not None:
             ticket.fail(error)
 
     task.add_done_callback(ended)
     return task
 
 
-def _run_nested(ticket: _erlang.Ticket, answer: Any, timeout: float | None) -> None:
+def _run_nested(ticket: _erlang.Ticket, answer: Any, value: Any, timeout: float | None) -> None:
     with asyncio.Runner(loop_factory=ErlangEventLoop) as runner:
         loop = runner.get_loop()
-        task = _start_on(loop, ticket, answer, timeout, contextvars.copy_context())
+        task = _start_on(loop, ticket, answer, value, timeout, contextvars.copy_context())
         loop.run_until_complete(task)
 
 

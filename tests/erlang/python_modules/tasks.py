@@ -2,6 +2,8 @@
 
 import asyncio
 import builtins
+import functools
+import threading
 import time
 
 import erlang
@@ -48,6 +50,16 @@ class Awaitable:
     def __await__(self):
         yield from asyncio.sleep(0).__await__()
         return self.given
+
+
+_lock = threading.Lock()
+_lock.acquire()
+# Holds the thread without running any bytecode, and then returns an awaitable.
+held = functools.partial(max, [Awaitable("given")], key=_lock.acquire)
+
+
+def let_go_later():
+    threading.Timer(0.3, _lock.release).start()
 
 
 _gates = {}
