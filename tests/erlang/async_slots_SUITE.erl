@@ -11,7 +11,7 @@ all() ->
     [slots_are_given_back_while_waiting, cancel_of_a_request_that_waits_for_a_slot, one_slot_for_thousands,
      one_slot_for_those_that_never_wait, cancel_while_they_begin, timeout_while_they_begin, death_while_they_begin,
      stop_while_they_begin, one_too_large_among_them, functions_between_coroutines,
-     the_first_coroutine_keeps_its_place, cancel_before_the_first_step].
+     the_first_coroutine_keeps_its_place, cancel_while_the_first_one_is_made].
 
 init_per_testcase(_Case, Config) ->
     ok = py_test:start([{max_concurrent, 1}, {max_frame_bytes, 1 bsl 20}]),
@@ -156,11 +156,11 @@ the_first_coroutine_keeps_its_place(_) ->
     end) || _ <- lists:seq(1, 10)],
     ok.
 
-%% Proves that a coroutine that is cancelled between its creation and its first step is answered: the first one of a
+%% Proves that a coroutine that is cancelled while C code makes it, or before its first step, is answered: the first one of a
 %% context, whose loop does not run yet.
-cancel_before_the_first_step(_) ->
+cancel_while_the_first_one_is_made(_) ->
     _ = [py_test:with_context(#{mode => worker}, fun(Ctx) ->
-        {ok, none} = py:call(Ctx, tasks, let_go_later, []),
+        {ok, []} = py:call(Ctx, tasks, waiting, []),
         Ref = py:async_call(Ctx, tasks, held, []),
         timer:sleep(50),
         ok = py:cancel(Ref),
