@@ -61,6 +61,7 @@ bool Context::run(Interpreter& interpreter, Bytes start_alias) {
 bool Context::clear_up() {
   enter_python();
   static_cast<void>(begin({}, now_ns() + kClearUpNs));
+  while (auto left = mailbox_.pop()) left->rest = {};
   end_tasks();
   calling_.reset();
   envs_.reset();
@@ -111,8 +112,9 @@ void Context::fail_start(Bytes start_alias, const std::string& reason) {
   answer_stopped(mailbox_.remove_if([](const Request&) { return true; }));
 }
 
-void Context::execute(const Request& request, bool apart) {
+void Context::execute(Request& request, bool apart) {
   const Message& message = request.message;
+  if (request.is_husk()) return forget(request.rest, apart);
   switch (message.operation) {
     case Operation::kDropEnv:
       drop_env(message.env, apart);
@@ -124,7 +126,9 @@ void Context::execute(const Request& request, bool apart) {
     case Operation::kResult:
       return;  // of a callback that was given up
     case Operation::kCancel:
-      return cancel_ticket(text_of(message.alias), Interruption::kCancelled);
+      // A request that was about to give way when the CANCEL came is back in the mailbox.
+      if (!answer_waiting(message.alias, "cancelled")) cancel_ticket(text_of(message.alias), Interruption::kCancelled);
+      return;
     case Operation::kCredit:
       return take_credit(request);
     default:
@@ -132,10 +136,12 @@ void Context::execute(const Request& request, bool apart) {
   }
   if (depth_ >= kMaxLevels) return refuse_nesting(request);
   Level& level = begin(message.alias, request.deadline_ns, &message, apart);
+  if (request.rest.work) level.scope.chain = request.rest.chain;
   TermWriter& reply = level.reply;
   begin_reply(reply, message.alias, message.slot);
   const std::size_t payload_start = reply.size();
   if (take_cancel(message.alias)) {
+    request.rest = {};
     static_cast<void>(end());
     write_interruption(reply, Interruption::kCancelled);
     return send_reply(reply, payload_start, message.alias);
@@ -152,6 +158,7 @@ void Context::execute(const Request& request, bool apart) {
   own.reset();
   level.variables = PyRef();
   if (now) send_reply(reply, payload_start, message.alias);
+  if (request.rest.work) forget(request.rest, apart);
 }
 
 /// Of what was begun last: what waits below it is none of its business.
@@ -160,6 +167,13 @@ bool Context::stands_on_another_chain() const {
   const Level& below = *levels_[depth_ - 2];
   const std::uint64_t waiting = below.step != nullptr ? below.step->scope.chain : below.scope.chain;
   return levels_[depth_ - 1]->scope.chain != waiting;
+}
+
+/// What the request would have gone on with, if it had not ended.
+void Context::forget(Rest& rest, bool apart) {
+  static_cast<void>(begin({}, now_ns() + kClearUpNs, nullptr, apart));
+  rest = {};
+  static_cast<void>(end());
 }
 
 void Context::drop_env(std::uint64_t env, bool apart) {

@@ -175,7 +175,11 @@ class Context final : public Sleeper,
   void enter_python();
   void leave_python();
   /// `apart`: not on behalf of what is below on the stack.
-  void execute(const Request& request, bool apart = false);
+  void execute(Request& request, bool apart = false);
+  void forget(Rest& rest, bool apart);
+  void answer_with_error(const std::vector<Request>& requests, std::string_view reason);
+  /// Takes a request out of the mailbox and answers it with an error. False: there is none of that alias.
+  bool answer_waiting(Bytes alias, std::string_view reason);
   void refuse_nesting(const Request& request);
   bool stands_on_another_chain() const;
   bool is_lowest() const { return depth_ == (loop_runs_ ? 2U : 1U); }
@@ -193,7 +197,7 @@ class Context final : public Sleeper,
   void begin_own_loop(std::int64_t deadline_ns);
   bool raise_if_pending();
   /// False: the reply comes later.
-  [[nodiscard]] bool write_result(const Request& request, TermWriter& out, std::size_t payload_start);
+  [[nodiscard]] bool write_result(Request& request, TermWriter& out, std::size_t payload_start);
   void write_interruption(TermWriter& out, Interruption why);
   enum class Deferral { kNone, kStarted, kFailed };
   /// Makes a task or stream of the value of a request that asks for it; kFailed with a Python error set.
@@ -219,10 +223,12 @@ class Context final : public Sleeper,
     bool deferred;      ///< neither: the reply comes later
     std::size_t bytes;  ///< that the frame would have, when the writer has overflowed
   };
-  /// Runs a request and writes its value, or the exception that it ended with.
-  Written write_value(const Request& request, Calling& calling, TermWriter& out);
-  PyRef run_python(const Request& request, Calling& calling);
-  PyRef resume(PyRef work);
+  /// Runs a request, or what is left of it, and writes its value or the exception that it ended with; neither when it
+  /// gives way to others, and then `rest` has what is left.
+  Written write_value(const Request& request, Rest& rest, Calling& calling, TermWriter& out);
+  PyRef run_python(const Request& request, Rest& rest, Calling& calling);
+  /// Whether a request that goes on with this does so when others have had their turn.
+  bool gives_way(PyObject* work, const Calling& calling) const;
   /// The header of a reply comes on top of the value; so does the error that replaces a value that is too large.
   static std::size_t max_reply_bytes(const PortConfig& config) { return config.max_value_bytes + 4096; }
   /// Everything that may run Python code of the user happens between these two, attached: only there can it be

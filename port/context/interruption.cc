@@ -80,45 +80,60 @@ Context::Ended Context::end() {
     const std::int64_t now = now_ns();
     for (std::size_t i = running_from(); i < depth_; ++i) levels_[i]->resumed_ns = now;
   }
-  if (!level.delivered) return {Interruption::kNone, false, level.interruption};
+  const bool cancelled = level.interruption == Interruption::kNone && level.cancelled;
+  const Interruption asked = cancelled ? Interruption::kCancelled : level.interruption;
+  if (!level.delivered) return {Interruption::kNone, false, asked};
   // An exception that was set but not raised yet, since no Python code ran after a long C call, must not hit the next
   // request.
   const bool pending = PyThreadState_Get()->async_exc != nullptr;
   if (pending) PyThreadState_SetAsyncExc(thread_ident_, nullptr);
-  return {level.interruption, pending, level.interruption};
+  return {level.interruption, pending, asked};
 }
 
 bool Context::interrupt() {
   const std::scoped_lock lock(current_mu_);
-  if (depth_ == 0) return false;
   // What has no alias, the end of a namespace, is nobody's request.
-  for (std::size_t i = running_from(); i < depth_; ++i) {
+  for (std::size_t i = depth_ == 0 ? 0 : running_from(); i < depth_; ++i) {
     if (levels_[i]->alias.empty()) continue;
     interrupt_from(i, Interruption::kRequested, now_ns());
     return true;
   }
-  if (is_loop(depth_ - 1) && executing()) {
+  // One that goes on by turns runs, though this may be the moment between two of them.
+  bool found = false;
+  answer_with_error(
+      mailbox_.remove_if([&found](const Request& request) { return request.rest.work && !std::exchange(found, true); }),
+      "interrupted");
+  if (found) return true;
+  if (depth_ == 1 && is_loop(0) && executing()) {
     interrupt_from(0, Interruption::kRequested, now_ns());
     return true;
   }
   return false;
 }
 
-bool Context::cancel(Request request) {
-  const std::string alias = text_of(request.message.alias);
-  const auto waiting = mailbox_.remove_if([&](const Request& other) {
-    const Operation operation = other.message.operation;
-    return (operation == Operation::kCall || operation == Operation::kEval || operation == Operation::kExec) &&
-           text_of(other.message.alias) == alias;
-  });
-  for (const Request& removed : waiting) {
+void Context::answer_with_error(const std::vector<Request>& requests, std::string_view reason) {
+  for (const Request& request : requests) {
     TermWriter out;
-    begin_reply(out, removed.message.alias, removed.message.slot);
-    write_error(out, "cancelled");
+    begin_reply(out, request.message.alias, request.message.slot);
+    write_error(out, reason);
     finish_frame(out);
     services_.writer.send(out.bytes());
   }
-  if (!waiting.empty()) return false;
+}
+
+bool Context::answer_waiting(Bytes alias, std::string_view reason) {
+  const auto waiting = mailbox_.remove_if([alias](const Request& other) {
+    const Operation operation = other.message.operation;
+    return (operation == Operation::kCall || operation == Operation::kEval || operation == Operation::kExec) &&
+           std::ranges::equal(other.message.alias, alias);
+  });
+  answer_with_error(waiting, reason);
+  return !waiting.empty();
+}
+
+bool Context::cancel(Request request) {
+  if (answer_waiting(request.message.alias, "cancelled")) return false;
+  const std::string alias = text_of(request.message.alias);
   const std::scoped_lock lock(current_mu_);
   // From the top: the turn of a stream is a level above its request while that begins.
   for (std::size_t i = depth_; i-- > 0;) {
@@ -164,15 +179,10 @@ bool Context::stop(Request request) {
 }
 
 void Context::watch(std::int64_t now) {
-  for (const Request& late : mailbox_.remove_if(
-           [now](const Request& request) { return request.deadline_ns != 0 && now >= request.deadline_ns; })) {
-    counters_.timeouts.fetch_add(1, std::memory_order_relaxed);
-    TermWriter out;
-    begin_reply(out, late.message.alias, late.message.slot);
-    write_error(out, "timeout");
-    finish_frame(out);
-    services_.writer.send(out.bytes());
-  }
+  const auto late = mailbox_.remove_if(
+      [now](const Request& request) { return request.deadline_ns != 0 && now >= request.deadline_ns; });
+  counters_.timeouts.fetch_add(late.size(), std::memory_order_relaxed);
+  answer_with_error(late, "timeout");
   const std::scoped_lock lock(current_mu_);
   if (depth_ == 0) return;
   // No thread could be had for it a tick ago.

@@ -22,7 +22,8 @@ bool Mailbox::push(Request request) {
   const std::scoped_lock lock(mu_);
   const bool sleeper = asleep_for_ && asleep_for_->includes(request.message);
   const bool wakes = sleeper || (watched_for_ && watched_for_->includes(request.message));
-  const bool nested = is_nested(request.message);
+  const bool nested = is_nested(request.message) && !request.rest.work;
+  returned_in_chains_ += returns_in_chain(request) ? 1 : 0;
   cancels_ += is_cancel(request) ? 1 : 0;
   (nested ? nested_ : ordinary_).push_back(std::move(request));
   count();
@@ -31,7 +32,7 @@ bool Mailbox::push(Request request) {
 }
 
 void Mailbox::count() {
-  nested_size_.store(nested_.size(), std::memory_order_release);
+  nested_size_.store(nested_.size() + returned_in_chains_, std::memory_order_release);
   size_.store(nested_.size() + ordinary_.size(), std::memory_order_release);
 }
 
@@ -55,15 +56,16 @@ std::optional<Request> Mailbox::pop(const Wanted& wanted) {
   if (wanted.nested_only ? nested_size_.load(std::memory_order_acquire) == 0 : empty()) return std::nullopt;
   const std::scoped_lock lock(mu_);
   std::optional<Request> request;
-  const auto found = std::find_if(nested_.begin(), nested_.end(),
-                                  [&](const Request& waiting) { return wanted.includes(waiting.message); });
-  if (found != nested_.end()) {
+  for (std::deque<Request>* lane : {&nested_, &ordinary_}) {
+    if (lane == &ordinary_ && wanted.nested_only && returned_in_chains_ == 0) break;
+    const auto found =
+        std::ranges::find_if(*lane, [&wanted](const Request& waiting) { return wanted.includes(waiting.message); });
+    if (found == lane->end()) continue;
     request.emplace(std::move(*found));
-    nested_.erase(found);
+    lane->erase(found);
     cancels_ -= is_cancel(*request) ? 1 : 0;
-  } else if (!wanted.nested_only && !ordinary_.empty()) {
-    request.emplace(std::move(ordinary_.front()));
-    ordinary_.pop_front();
+    returned_in_chains_ -= returns_in_chain(*request) ? 1 : 0;
+    break;
   }
   count();
   return request;
@@ -79,8 +81,9 @@ bool Mailbox::has(const Wanted& wanted) const {
 
 bool Mailbox::has_locked(const Wanted& wanted) const {
   if (!wanted.nested_only) return !nested_.empty() || !ordinary_.empty();
-  return alarm_.load() || std::any_of(nested_.begin(), nested_.end(),
-                                      [&](const Request& waiting) { return wanted.includes(waiting.message); });
+  const auto is_wanted = [&wanted](const Request& waiting) { return wanted.includes(waiting.message); };
+  return alarm_.load() || std::ranges::any_of(nested_, is_wanted) ||
+         (returned_in_chains_ != 0 && std::ranges::any_of(ordinary_, is_wanted));
 }
 
 void Mailbox::sleep(const Sleep& how, const Wanted& wanted) {
@@ -123,8 +126,17 @@ std::vector<Request> Mailbox::remove_if(const std::function<bool(const Request&)
   const std::scoped_lock lock(mu_);
   for (std::deque<Request>* lane : {&nested_, &ordinary_}) {
     std::deque<Request> kept;
-    for (Request& request : *lane)
-      (unwanted(request) ? (void)removed.push_back(std::move(request)) : (void)kept.push_back(std::move(request)));
+    for (Request& request : *lane) {
+      if (request.is_husk() || !unwanted(request)) {
+        kept.push_back(std::move(request));
+        continue;
+      }
+      if (request.rest.work) {
+        returned_in_chains_ -= returns_in_chain(request) ? 1 : 0;
+        kept.push_back(Request::husk(std::move(request.rest)));
+      }
+      removed.push_back(std::move(request));
+    }
     *lane = std::move(kept);
   }
   cancels_ -= static_cast<std::size_t>(std::ranges::count_if(removed, is_cancel));

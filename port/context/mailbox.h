@@ -38,7 +38,8 @@ struct Sleep {
 /// The requests that wait for one context. Filled by whoever reads stdin, emptied by the context's thread.
 ///
 /// Two lanes, each in arrival order: results of callbacks and requests of a call chain, on which somebody waits who has
-/// a context already, and all others.
+/// a context already, and all others. A request that gave way to others comes back to the end of the second, of
+/// whatever chain it is.
 class Mailbox {
  public:
   Mailbox();
@@ -74,7 +75,8 @@ class Mailbox {
   int fd() const { return bell_.get(); }
   void hush();  ///< what rang is being looked after
 
-  /// Takes out the requests for which `unwanted` is true. Any thread.
+  /// Takes out the requests for which `unwanted` is true. Any thread. Of one that gave way its `rest` stays behind, in
+  /// a request without a frame, until the context's thread comes to it, which alone may destroy that.
   std::vector<Request> remove_if(const std::function<bool(const Request&)>& unwanted);
 
  private:
@@ -83,6 +85,7 @@ class Mailbox {
            message.operation == Operation::kCredit;
   }
   bool has_locked(const Wanted& wanted) const;
+  static bool returns_in_chain(const Request& request) { return request.rest.work && request.message.chain != 0; }
   void count();
 
   UniqueFd bell_;  ///< eventfd
@@ -95,6 +98,7 @@ class Mailbox {
   // Guarded by mu_.
   std::deque<Request> nested_;
   std::deque<Request> ordinary_;
+  std::size_t returned_in_chains_ = 0;  ///< of ordinary_: may be wanted by a level that waits
   std::optional<Wanted> asleep_for_;
   std::optional<Wanted> watched_for_;
 };

@@ -11,42 +11,61 @@ namespace {
 
 constexpr std::size_t kKeptReplyBytes = 256 * 1024;
 
+/// Goes on with what a function has left for later.
+PyRef resume(PyRef work) { return PyRef::steal(PyObject_CallMethod(work.get(), "resume", nullptr)); }
+
 }  // namespace
 
-PyRef Context::run_python(const Request& request, Calling& calling) {
+PyRef Context::run_python(const Request& request, Rest& rest, Calling& calling) {
   const Message& message = request.message;
-  TermReader body(request.frame.bytes());
-  body.rewind(message.body);
-  // Held: the code may outlive the env's process, and with it the env, while it runs.
   const bool call = message.operation == Operation::kCall;
+  // Held: the code may outlive the env's process, and with it the env, while it runs.
+  auto own = PyRef();
   auto shared = PyRef::borrow(envs_->shared());
-  auto own = PyRef::borrow(call ? envs_->find(message.env) : envs_->get(message.env));
-  if (!call && !own) return {};
-  counters_.envs.store(envs_->size(), std::memory_order_relaxed);
-  const ThreadNamespace shown_as_main(own ? own.get() : shared.get());
-  PyRef value = call                                    ? calling.call(body, {own.get(), shared.get()})
-                : message.operation == Operation::kEval ? calling.eval(body, own.get())
-                                                        : calling.exec(body, own.get());
+  if (!rest.work) {
+    own = PyRef::borrow(call ? envs_->find(message.env) : envs_->get(message.env));
+    if (!call && !own) return {};
+    counters_.envs.store(envs_->size(), std::memory_order_relaxed);
+    rest.shown_as_main = own ? own.copy() : shared.copy();
+  }
+  const ThreadNamespace shown_as_main(rest.shown_as_main.get());
+  PyRef value;
+  if (rest.work) {
+    value = resume(std::move(rest.work));
+  } else {
+    TermReader body(request.frame.bytes());
+    body.rewind(message.body);
+    value = call                                    ? calling.call(body, {own.get(), shared.get()})
+            : message.operation == Operation::kEval ? calling.eval(body, own.get())
+                                                    : calling.exec(body, own.get());
+  }
   const PyObject* const scheduled = calling.types().scheduled.get();
-  while (value && reinterpret_cast<PyObject*>(Py_TYPE(value.get())) == scheduled) value = resume(std::move(value));
+  while (value && reinterpret_cast<PyObject*>(Py_TYPE(value.get())) == scheduled) {
+    if (gives_way(value.get(), calling)) {
+      rest.work = std::move(value);
+      return {};
+    }
+    value = resume(std::move(value));
+  }
   return value;
 }
 
-/// Goes on with what a function has left for later.
-PyRef Context::resume(PyRef work) {
-  auto yields = PyRef::steal(PyObject_GetAttrString(work.get(), "yields"));
-  if (!yields) return {};
-  // On top of a level that waits nobody has a turn but its chain. A guest is on somebody else's thread.
-  const bool lowest = is_lowest() && current_scope() == &levels_[depth_ - 1]->scope;
-  if (yields.get() == Py_True && lowest) static_cast<void>(serve_mail({}));
-  return PyRef::steal(PyObject_CallMethod(work.get(), "resume", nullptr));
+bool Context::gives_way(PyObject* work, const Calling& calling) const {
+  // A guest is on somebody else's thread. On top of a level that waits nobody has a turn but its chain.
+  const bool lowest = &calling == calling_.get() && is_lowest() && levels_.front()->awaited == 0;
+  if (!lowest || (!loop_runs_ && mailbox_.empty())) return false;
+  auto yields = PyRef::steal(PyObject_GetAttrString(work, "yields"));
+  if (!yields) PyErr_Clear();
+  return yields.get() == Py_True;
 }
 
-Context::Written Context::write_value(const Request& request, Calling& calling, TermWriter& out) {
-  counters_.calls.fetch_add(1, std::memory_order_relaxed);
+Context::Written Context::write_value(const Request& request, Rest& rest, Calling& calling, TermWriter& out) {
+  if (!rest.work) counters_.calls.fetch_add(1, std::memory_order_relaxed);
   const std::size_t payload_start = out.size();
   const EncodeOptions options{(request.message.flags & kStrict) != 0, (request.message.flags & kBuffer) != 0};
-  PyRef value = run_python(request, calling);
+  PyRef value = run_python(request, rest, calling);
+  if (rest.work) return {false, false, 0};
+  rest = {};
   bool encoded = false;
   Deferral deferral = Deferral::kNone;
   if (value && (request.message.flags & (kTask | kStream)) != 0) {
@@ -81,14 +100,20 @@ Context::Written Context::write_value(const Request& request, Calling& calling, 
   return {encoded, false, encoded ? wanted : out.wanted_bytes()};
 }
 
-bool Context::write_result(const Request& request, TermWriter& out, std::size_t payload_start) {
-  const Written written = write_value(request, *calling_, out);
+bool Context::write_result(Request& request, TermWriter& out, std::size_t payload_start) {
+  const Written written = write_value(request, request.rest, *calling_, out);
+  request.rest.chain = levels_[depth_ - 1]->scope.chain;
   const Ended ended = end();
+  const bool goes_on = static_cast<bool>(request.rest.work);
+  if (goes_on && ended.asked == Interruption::kNone) {
+    static_cast<void>(mailbox_.push(std::move(request)));
+    return false;
+  }
   if (written.deferred) {
     note_first_step(text_of(request.message.alias), ended);
     return false;
   }
-  const auto why = ended.why;
+  const auto why = goes_on ? ended.asked : ended.why;
   // An interrupted request that failed did so because of it, whatever exception it has made of it.
   const bool interrupted = why != Interruption::kNone && (ended.pending || !written.value);
   if (written.value && !interrupted && !out.overflowed()) return true;
@@ -121,7 +146,8 @@ void Context::serve_guest(const Request& request) {
   } else {
     // Caches of its own: those of the context belong to its thread.
     Calling calling(calling_->types());
-    const Written written = write_value(request, calling, out);
+    Rest rest;
+    const Written written = write_value(request, rest, calling, out);
     if (!written.value || out.overflowed()) counters_.errors.fetch_add(1, std::memory_order_relaxed);
     if (out.overflowed()) {
       out.truncate(payload_start);

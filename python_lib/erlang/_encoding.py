@@ -73,6 +73,15 @@ def fallback(value: object, strict: bool, buffer: bool) -> object:
 _converters: WeakKeyDictionary[type, Converter | None] = WeakKeyDictionary()
 
 
+def refuse(cls: type, why: str) -> None:
+    """Let a value that holds an object of exactly this class be a TypeError."""
+
+    def refused(_value: object) -> object:
+        raise TypeError(why)
+
+    _converters[cls] = refused
+
+
 def _find_converter(cls: type) -> Converter | None:
     """How objects of ``cls`` are converted; None: as text."""
     if _is_subclass(cls, "enum", "Enum"):

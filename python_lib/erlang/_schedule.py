@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
+from collections.abc import Iterable, Mapping
 
 import erlang
+from erlang import _encoding
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 
@@ -35,6 +37,9 @@ class Scheduled:
         return "<scheduled work: return it>"
 
 
+_encoding.refuse(Scheduled, "scheduled work is no value: return it by itself, from the function that Erlang called")
+
+
 def schedule(name: str, *args: object) -> Scheduled:
     """Go on with a registered Erlang function: ``return erlang.schedule("name", 1, 2)``.
 
@@ -50,7 +55,8 @@ def schedule_py(
 ) -> Scheduled:
     """Go on with a Python function after other requests of the context have had their turn.
 
-    ``module`` may be ``"__main__"``: the namespace of the code that calls this. ``function`` may have dots.
+    ``module`` may be ``"__main__"``: the namespace of the code that calls this. ``function`` may have dots. Others are
+    whatever waits for the context, and the tasks of its event loop. Raises TypeError for arguments of a wrong type.
     """
     return Scheduled(_python(module, function, args, kwargs), yields=True)
 
@@ -65,12 +71,20 @@ def schedule_inline(
 def _python(
     module: str, function: str, args: Sequence[object], kwargs: Mapping[str, object] | None
 ) -> Callable[[], object]:
-    caller = sys._getframe(2).f_globals
+    if not isinstance(module, str):
+        raise _wrong("module", "a str", module)
+    if not isinstance(function, str):
+        raise _wrong("function", "a str", function)
+    if type(args) is not list and (not isinstance(args, Iterable) or isinstance(args, (str, bytes))):
+        raise _wrong("args", "a list or tuple", args)
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        raise _wrong("kwargs", "a dict or None", kwargs)
+    namespace = sys._getframe(2).f_globals
 
     def run() -> object:
-        first, *rest = function.split(".")
-        if module == "__main__" and first in caller:
-            found: Any = caller[first]
+        first, *rest = function.split(".") if "." in function else (function,)
+        if module == "__main__" and first in namespace:
+            found: Any = namespace[first]
         else:
             found = getattr(importlib.import_module(module), first)
         for name in rest:
@@ -78,6 +92,11 @@ def _python(
         return found(*args, **(kwargs or {}))
 
     return run
+
+
+def _wrong(argument: str, wanted: str, value: object) -> TypeError:
+    called = sys._getframe(2).f_code.co_name
+    return TypeError(f"{called}() takes {argument} as {wanted}, not {value!r}")
 
 
 class _Slice(threading.local):

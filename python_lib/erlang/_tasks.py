@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
+import types
 
 import _erlang
 
@@ -14,7 +15,7 @@ from erlang._schedule import Scheduled
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Generator
     from typing import Any
 
 _AGAIN = 1.0  # seconds, as long as the port waits before it interrupts a request again
@@ -146,11 +147,22 @@ def credited(ticket: _erlang.Ticket) -> None:
         future.set_result(None)
 
 
+@types.coroutine
+def _round() -> Generator[None, None, None]:
+    # asyncio.sleep(0) for chains of a million steps.
+    yield
+
+
 async def _value(awaitable: Awaitable[Any]) -> Any:
     value = await awaitable
+    task = asyncio.current_task()
     while type(value) is Scheduled:
+        if value.yields:
+            await _round()
+            if task is not None and task.cancelling():  # a step that swallows its cancellation is the last one
+                raise asyncio.CancelledError
         value = value.resume()
-        if inspect.isawaitable(value):
+        if type(value) is not Scheduled and inspect.isawaitable(value):
             value = await value
     return value
 

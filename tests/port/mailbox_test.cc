@@ -21,6 +21,14 @@ Request in_chain(std::uint64_t number, std::uint64_t chain) {
   return made;
 }
 
+/// Gave way to others and comes back.
+Request returning(std::uint64_t number, std::uint64_t chain) {
+  Request made = in_chain(number, chain);
+  made.frame = Frame(1);
+  made.rest.work = PyRef::borrow(Py_None);
+  return made;
+}
+
 Request result(std::uint64_t callback) {
   Request made;
   made.message.operation = Operation::kResult;
@@ -124,4 +132,35 @@ TEST_CASE("no push is slept through") {
   }
   consumer.join();
   CHECK(mailbox.empty());
+}
+
+TEST_CASE("what gave way to others comes after them, and is found by a level that waits for its chain") {
+  Mailbox mailbox;
+  CHECK_FALSE(mailbox.push(request(1)));
+  CHECK_FALSE(mailbox.push(returning(2, 7)));
+  CHECK_FALSE(mailbox.push(returning(3, 0)));
+  CHECK_FALSE(mailbox.push(in_chain(4, 8)));
+  CHECK_FALSE(mailbox.has({true, 6}));
+  CHECK_FALSE(mailbox.pop({true, 6}));
+  CHECK(mailbox.has({true, 7}));
+  CHECK(mailbox.pop({true, 7})->message.env == 2);
+  CHECK_FALSE(mailbox.has({true, 7}));
+  CHECK(mailbox.pop()->message.env == 4);
+  CHECK(mailbox.pop()->message.env == 1);
+  CHECK(mailbox.pop()->message.env == 3);
+  CHECK(mailbox.empty());
+}
+
+TEST_CASE("what a request that gave way goes on with stays for the context's thread when the request is taken out") {
+  Mailbox mailbox;
+  CHECK_FALSE(mailbox.push(returning(1, 7)));
+  auto removed = mailbox.remove_if([](const Request&) { return true; });
+  REQUIRE(removed.size() == 1);
+  CHECK(removed[0].message.env == 1);
+  CHECK_FALSE(removed[0].rest.work);
+  CHECK(mailbox.remove_if([](const Request&) { return true; }).empty());
+  CHECK_FALSE(mailbox.has({true, 7}));
+  const auto husk = mailbox.pop();
+  REQUIRE(husk);
+  CHECK(husk->is_husk());
 }
