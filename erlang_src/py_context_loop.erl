@@ -110,11 +110,12 @@ end_tasks(Ctx, Timeout) ->
             Answer
     end.
 
-%% Others use the context as well: their requests are interrupted for this once, and not again.
+%% Others use the context as well: their requests are interrupted for this once, and not again. What a dismissed process
+%% has asked for may come later than what this one asks, and cancel it.
 bury_tasks(Ctx) ->
     bury_tasks(Ctx, ?RETRIES, end_tasks(Ctx, ?GRACE_MS)).
 
-bury_tasks(Ctx, Left, {error, timeout}) when Left > 0 ->
+bury_tasks(Ctx, Left, {error, Why}) when Left > 0, (Why =:= timeout orelse Why =:= cancelled) ->
     bury_tasks(Ctx, Left - 1, end_tasks_within(Ctx, ?GRACE_MS));
 bury_tasks(_Ctx, _Left, Result) ->
     Result.
