@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <iterator>
 #include <utility>
 
 namespace erlang_python {
@@ -124,18 +125,21 @@ std::vector<Request> Mailbox::remove_if(const std::function<bool(const Request&)
   std::vector<Request> removed;
   if (empty()) return removed;
   const std::scoped_lock lock(mu_);
+  const auto goes = [&unwanted](const Request& request) { return !request.is_husk() && unwanted(request); };
   for (std::deque<Request>* lane : {&nested_, &ordinary_}) {
-    std::deque<Request> kept;
-    for (Request& request : *lane) {
-      if (request.is_husk() || !unwanted(request)) {
-        kept.push_back(std::move(request));
+    auto next = std::ranges::find_if(*lane, goes);
+    if (next == lane->end()) continue;  // the common case, thousands of times when thousands are cancelled
+    std::deque<Request> kept(std::make_move_iterator(lane->begin()), std::make_move_iterator(next));
+    for (bool unwanted_one = true; next != lane->end(); unwanted_one = ++next != lane->end() && goes(*next)) {
+      if (!unwanted_one) {
+        kept.push_back(std::move(*next));
         continue;
       }
-      if (request.rest.work) {
-        returned_in_chains_ -= returns_in_chain(request) ? 1 : 0;
-        kept.push_back(Request::husk(std::move(request.rest)));
+      if (next->rest.work) {
+        returned_in_chains_ -= returns_in_chain(*next) ? 1 : 0;
+        kept.push_back(Request::husk(std::move(next->rest)));
       }
-      removed.push_back(std::move(request));
+      removed.push_back(std::move(*next));
     }
     *lane = std::move(kept);
   }
