@@ -216,6 +216,7 @@ class Context final : public Sleeper,
   void tell_task(const char* what, const std::shared_ptr<Ticket>& ticket);
   void end_tasks();
   void watch_task_deadlines();
+  void remind_late_tasks();
   void settle_interrupt(const Ticket& ticket);
 
   struct Written {

@@ -2,6 +2,7 @@
 // "Event loops".
 
 #include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "context/context.h"
@@ -29,6 +30,7 @@ void Context::run_loop() {
   first_round_ = true;
   watch_task_deadlines();
   auto tasks = PyRef::steal(PyImport_ImportModule("erlang._tasks"));
+  remind_late_tasks();
   auto ended = tasks ? PyRef::steal(PyObject_CallMethod(tasks.get(), "run", nullptr)) : PyRef();
   // An interrupt that hit the loop itself, between tasks, is over; whatever else ends it is worth a line.
   if (!ended && PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) == 0) PyErr_WriteUnraisable(tasks.get());
@@ -38,6 +40,16 @@ void Context::run_loop() {
   erlang_module_ = PyRef();
   leave_python();
   services_.census.leave();
+}
+
+/// The interrupt that has ended the loop the last time may have hit what was about to tell them.
+void Context::remind_late_tasks() {
+  const std::int64_t now = now_ns();
+  std::vector<std::shared_ptr<Ticket>> late;
+  for (const auto& entry : tickets_) {
+    if (entry.second->deadline_ns != 0 && now >= entry.second->deadline_ns) late.push_back(entry.second);
+  }
+  for (const auto& ticket : late) tell_task("expire", ticket);
 }
 
 /// What is served now: everything, between the rounds of the context's own loop; for a loop that a request runs, what

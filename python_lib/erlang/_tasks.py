@@ -133,6 +133,13 @@ def _expire(ticket: _erlang.Ticket, task: asyncio.Task[None]) -> None:
         task.get_loop().call_later(_AGAIN, _expire, ticket, task)
 
 
+def expire(ticket: _erlang.Ticket) -> None:
+    """The request is late, and its timer may not have told it."""
+    task = _here.tasks.get(ticket)
+    if task is not None:
+        _expire(ticket, task)
+
+
 def cancel(ticket: _erlang.Ticket) -> None:
     """Erlang, or an interrupt, wants the request to end."""
     task = _here.tasks.get(ticket)

@@ -115,6 +115,8 @@ async def stubborn(key):
     while True:
         try:
             await asyncio.sleep(1000)
+        except GeneratorExit:  # it is destroyed: without a loop it would go round and round
+            raise
         except BaseException:
             pass
 
