@@ -99,7 +99,7 @@ add_port(Owner, Port, Known) ->
     case names() of
         Known -> ok;
         Names ->
-            ok = tell(Port, Names, frames(Names)),
+            ok = tell(Port, frames(Names)),
             told(Port, Names)
     end.
 
@@ -108,11 +108,12 @@ remove_port(Owner) ->
     true = ets:delete(?PORTS, Owner),
     ok.
 
-tell(Port, Names, Frames) ->
+tell(Port, Frames) ->
     case write(Port, Frames, [nosuspend]) of
         ok -> ok;
         busy ->
-            _ = spawn(fun() -> tell_when_free(Port, Names) end),
+            %% One process waits for a busy port, however many names come meanwhile: each of them has all of them to tell.
+            _ = ets:insert_new(?PORTS, {{waited_for, Port}}) andalso wait_for(Port),
             ok;
         closed ->
             %% A py_port that was killed leaves its row.
@@ -120,8 +121,17 @@ tell(Port, Names, Frames) ->
             ok
     end.
 
-tell_when_free(Port, Names) ->
-    case write(Port, frames(Names), []) of
+wait_for(Port) ->
+    try spawn(fun() -> tell_when_free(Port) end)
+    catch error:system_limit -> tell_when_free(Port)
+    end.
+
+tell_when_free(Port) ->
+    Names = names(),
+    Written = write(Port, frames(Names), []),
+    %% Before the look whether that is still true: who comes later starts another one.
+    true = ets:delete(?PORTS, {waited_for, Port}),
+    case Written of
         ok -> told(Port, Names);
         closed -> ok
     end.
@@ -132,7 +142,7 @@ told(Port, Told) ->
     case names() of
         Told -> ok;
         Names ->
-            ok = tell(Port, Names, frames(Names)),
+            ok = tell(Port, frames(Names)),
             told(Port, Names)
     end.
 
@@ -196,4 +206,6 @@ patience(#state{}) -> 0.
 
 tell_all(Names) ->
     Frames = frames(Names),
-    lists:foreach(fun({_, Port}) -> tell(Port, Names, Frames) end, ets:tab2list(?PORTS)).
+    lists:foreach(fun({Owner, Port}) when is_pid(Owner) -> tell(Port, Frames);
+                     (_WaitedFor) -> ok
+                  end, ets:tab2list(?PORTS)).

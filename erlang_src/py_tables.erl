@@ -11,7 +11,7 @@
 %% | py_handles | `{Ref, CtxPid, EnvId}' | the context |
 %% | py_registrations | `{{M, F}, Pool, AsRegistered}' | py_context_router |
 %% | py_functions | `{Name, Fun or {M, F}}' | py_functions |
-%% | py_ports | `{PyPort, Port}' | py_port |
+%% | py_ports | `{PyPort, Port}'; `{{waited_for, Port}}' while names are to be told | py_port, py_functions |
 %% | py_homes | see py_homes | the context |
 %% | py_asked | `{{Pid, Alias}, Port, CtxId}': what a callback waits for | the callback's process, py_port |
 %% | py_callbacks | `{Pid, Callback}' | the callback's process, py_port |

@@ -165,7 +165,8 @@ void Context::execute(Request& request, bool apart) {
 bool Context::stands_on_another_chain() const {
   if (depth_ < 2 || levels_[depth_ - 1]->apart) return false;
   const Level& below = *levels_[depth_ - 2];
-  const std::uint64_t waiting = below.step != nullptr ? below.step->scope.chain : below.scope.chain;
+  const Ticket* const step = below.step.get();
+  const std::uint64_t waiting = step != nullptr ? step->scope.chain : below.scope.chain;
   return levels_[depth_ - 1]->scope.chain != waiting;
 }
 
