@@ -1,7 +1,7 @@
 #include "callback/asking.h"
 
 #include "base/clock.h"
-#include "etf/decode.h"
+#include "conversion/decode.h"
 #include "python/fresh_stack.h"
 
 namespace erlang_python {
@@ -33,15 +33,17 @@ bool check_function(const Asker& asker, const Callee& callee) {
   return false;
 }
 
-bool write_call(const Asker& asker, std::uint64_t id, std::uint64_t chain, const Callee& callee,
-                PyObject* const* arguments, std::size_t count, TermWriter& out, std::size_t& payload_start) {
+bool write_call(const Asker& asker, std::uint64_t chain, const Callee& callee, PyObject* const* arguments,
+                std::size_t count, CallbackFrame& frame) {
+  TermWriter& out = frame.out;
   const RequestScope* scope = asker.scope;
   const bool caller = scope != nullptr && !scope->caller.empty();
   begin_notice(out, Notice::kCallback, 6);
   out.integer(scope != nullptr ? scope->context : asker.context);
-  out.integer(static_cast<std::int64_t>(id));
+  out.integer(static_cast<std::int64_t>(frame.id));
   out.integer(static_cast<std::int64_t>(chain));
-  out.integer(static_cast<std::int64_t>(scope != nullptr ? scope->env : 0));
+  // What it asks for in the shared namespace is done in that of its process, as any other.
+  out.integer(static_cast<std::int64_t>(scope != nullptr && scope->env != kSharedEnv ? scope->env : kNoEnv));
   if (caller) {
     out.raw(scope->caller);
   } else {
@@ -54,23 +56,26 @@ bool write_call(const Asker& asker, std::uint64_t id, std::uint64_t chain, const
     if (!name) return false;
     out.binary(*name);
   }
-  payload_start = out.size();
+  frame.payload_start = out.size();
+  if (!callee.system || *callee.system > SystemFunction::kLastInline) out.put_large_into(asker.link.segments);
   out.version();
   out.list_header(count);
+  const EncodeOptions encoding{.none = asker.link.config.none_as};
   for (std::size_t i = 0; i < count; ++i) {
-    if (!encode_term(arguments[i], out, {}, asker.types, asker.link.atoms)) return false;
+    if (!encode_term(arguments[i], out, encoding, asker.types, asker.link.atoms)) return false;
   }
   if (count > 0) out.nil();
   if (!out.overflowed()) return true;
-  PyErr_Format(PyExc_ValueError, "the arguments of the Erlang function %R are larger than %zu bytes (max_frame_bytes)",
-               callee.name, asker.link.max_value_bytes);
+  const Excess excess = out.excess(frame.payload_start, kHeaderBytes);
+  PyErr_Format(
+      PyExc_ValueError,
+      "the arguments of the Erlang function %R take %zu bytes, more than %zu (max_frame_bytes, max_term_bytes)",
+      callee.name, excess.bytes, excess.max_bytes);
   return false;
 }
 
-void send_call(const Asker& asker, std::uint64_t id, TermWriter& out, std::size_t payload_start) {
-  TermWriter key;
-  key.integer(static_cast<std::int64_t>(id));
-  asker.link.writer.send_in_pieces(out, payload_start, key.bytes());
+void send_call(const Asker& asker, const Callee& callee, CallbackFrame frame) {
+  asker.link.calls.send(std::move(frame), asker.scope != nullptr ? asker.scope->nesting : 0, callee.system.has_value());
 }
 
 /// {error, Class, Reason, Text, Stack}, the arity and the first element read already.
@@ -144,6 +149,7 @@ class GuestWaiter final : public CallbackWaiter {
   explicit GuestWaiter(const Asker& asker) : asker_(asker) {}
 
   bool in_context() const override { return false; }
+  RequestScope* scope_of_task(PyObject*) override { return nullptr; }
 
   std::uint64_t chain_of(RequestScope& scope, bool) override {
     if (scope.chain == 0) scope.chain = asker_.link.callbacks.new_chain();
@@ -172,9 +178,10 @@ class GuestWaiter final : public CallbackWaiter {
     const FreshStack fresh;
     RequestScope nested{request.message.context, request.message.env, request.message.chain, request.message.caller,
                         this};
+    nested.nesting = asker_.link.callbacks.nesting_of(request.message.chain);
     RequestScope* const before = current_scope();
     set_current_scope(&nested);
-    asker_.link.guests.serve_guest(request);
+    asker_.link.guests.serve_guest(request, before);
     set_current_scope(before);
   }
 
@@ -202,17 +209,16 @@ PyRef ask_in_scope(const Asker& asker, const Callee& callee, PyObject* const* ar
   RequestScope& scope = *asker.scope;
   CallbackWaiter& waiter = *scope.waiter;
   const std::uint64_t chain = waiter.chain_of(scope, true);
-  TermWriter out(asker.link.max_value_bytes + kHeaderBytes);
   const std::uint64_t id = waiter.new_id(scope);
-  std::size_t payload_start = 0;
-  if (!write_call(asker, id, chain, callee, arguments, count, out, payload_start)) {
+  CallbackFrame frame{id, TermWriter(asker.link.config.term_limits(kHeaderBytes)), 0};
+  if (!write_call(asker, chain, callee, arguments, count, frame)) {
     waiter.drop_id(id);
     return {};
   }
-  send_call(asker, id, out, payload_start);
+  send_call(asker, callee, std::move(frame));
   const auto answer = waiter.await_result(id, chain);
   if (answer) return read_answer(*answer, asker.types, callee);
-  abandon(asker.link, id);
+  asker.link.calls.abandon(id);
   return {};
 }
 
@@ -235,19 +241,18 @@ PyRef ask(const Asker& asker, const Callee& callee, PyObject* const* arguments, 
 Asked ask_later(const Asker& asker, const Callee& callee, PyObject* const* arguments, std::size_t count,
                 std::shared_ptr<Inbox> inbox) {
   Callbacks& callbacks = asker.link.callbacks;
-  TermWriter out(asker.link.max_value_bytes + kHeaderBytes);
   if (!check_function(asker, callee)) return {};
   RequestScope* const scope = asker.scope;
   const std::uint64_t chain = scope != nullptr ? scope->waiter->chain_of(*scope, false) : callbacks.new_chain();
   const bool in_context = scope != nullptr && scope->waiter->in_context();
   const std::uint64_t id = in_context ? callbacks.begin_in(std::move(inbox))
                                       : callbacks.begin_in_thread(std::move(inbox), chain, asker.context);
-  std::size_t payload_start = 0;
-  if (!write_call(asker, id, chain, callee, arguments, count, out, payload_start)) {
+  CallbackFrame frame{id, TermWriter(asker.link.config.term_limits(kHeaderBytes)), 0};
+  if (!write_call(asker, chain, callee, arguments, count, frame)) {
     callbacks.forget(id);
     return {};
   }
-  send_call(asker, id, out, payload_start);
+  send_call(asker, callee, std::move(frame));
   return {id, chain};
 }
 
@@ -259,7 +264,7 @@ void serve_nested(const Asker& asker, const Request& request) {
 void cancel_nested(const ErlangLink& link, const Request& request) { refuse(link, request, "cancelled"); }
 
 PyRef read_answer(const Answer& answer, const PythonTypes& types, const Callee& callee) {
-  TermReader body(answer.frame.bytes());
+  TermReader body(answer.frame.bytes(), answer.frame.segments());
   body.rewind(answer.body);
   const auto arity = body.read_tuple_header();
   const auto kind = body.read_atom();
@@ -272,14 +277,6 @@ PyRef read_answer(const Answer& answer, const PythonTypes& types, const Callee& 
     PyErr_SetString(PyExc_SystemError, "a malformed answer from Erlang");
   }
   return {};
-}
-
-void abandon(const ErlangLink& link, std::uint64_t id) {
-  TermWriter out;
-  begin_notice(out, Notice::kAbandoned, 1);
-  out.integer(static_cast<std::int64_t>(id));
-  finish_frame(out);
-  link.writer.send(out.bytes());
 }
 
 }  // namespace erlang_python

@@ -1,9 +1,9 @@
 #pragma once
 
-#include "callback/request_scope.h"
-#include "etf/python_types.h"
-#include "python/erlang_link.h"
+#include "callback/erlang_link.h"
+#include "conversion/python_types.h"
 #include "python/py_ref.h"
+#include "request/request_scope.h"
 
 namespace erlang_python {
 
@@ -14,6 +14,7 @@ enum class SystemFunction : std::uint8_t {
   kWhereis = 2,
   kAdmitAtom = 3,
   kStateIncr = 4,
+  kLastInline = kStateIncr,  ///< those up to this one are answered by py_port itself
   kStateFetch = 10,
   kStateStore = 11,
   kStateRemove = 12,
@@ -60,8 +61,5 @@ PyRef read_answer(const Answer& answer, const PythonTypes& types, const Callee& 
 void serve_nested(const Asker& asker, const Request& request);
 /// Nobody is left who would serve it: it is answered {error, cancelled}.
 void cancel_nested(const ErlangLink& link, const Request& request);
-
-/// Tells Erlang that nobody waits for a callback any more.
-void abandon(const ErlangLink& link, std::uint64_t id);
 
 }  // namespace erlang_python

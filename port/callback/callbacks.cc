@@ -9,32 +9,26 @@
 namespace erlang_python {
 namespace {
 
-thread_local RequestScope* thread_scope = nullptr;
-
 // The clock counts the same for all port processes of a machine; the lower bits tell those apart that begin a chain in
 // the same instant.
 constexpr std::uint64_t kProcessBits = 12;
 
 }  // namespace
 
-RequestScope* current_scope() { return thread_scope; }
-
-void set_current_scope(RequestScope* scope) { thread_scope = scope; }
-
 void Callbacks::set_functions(std::vector<std::string> names) {
-  const std::scoped_lock lock(functions_mu_);
+  const MutexLock lock(functions_mu_);
   functions_.clear();
   for (std::string& name : names) functions_.insert(std::move(name));
   has_functions_ = !functions_.empty();
 }
 
 bool Callbacks::is_registered(std::string_view name) const {
-  const std::scoped_lock lock(functions_mu_);
+  const MutexLock lock(functions_mu_);
   return functions_.find(name) != functions_.end();
 }
 
 std::vector<std::string> Callbacks::functions() const {
-  const std::scoped_lock lock(functions_mu_);
+  const MutexLock lock(functions_mu_);
   return {functions_.begin(), functions_.end()};
 }
 
@@ -50,7 +44,7 @@ std::uint64_t Callbacks::new_chain() {
 
 std::uint64_t Callbacks::add(Waiter waiter) {
   const std::uint64_t id = next_id_.fetch_add(2, std::memory_order_relaxed);
-  const std::scoped_lock lock(waiting_mu_);
+  const MutexLock lock(waiting_mu_);
   if (waiter.chain != 0) servers_[waiter.chain].push_back(id);
   waiting_.emplace(id, std::move(waiter));
   return id;
@@ -67,9 +61,9 @@ std::uint64_t Callbacks::begin_in_thread(std::shared_ptr<Inbox> inbox, std::uint
 }
 
 std::variant<Answer, Request> Callbacks::await(std::uint64_t id) {
-  std::unique_lock lock(waiting_mu_);
+  const MutexLock lock(waiting_mu_);
   Thread& thread = *std::get<std::shared_ptr<Thread>>(waiting_.at(id).place);
-  thread.bell.wait(lock, [&thread] { return thread.answer.has_value() || !thread.nested.empty(); });
+  while (!thread.answer && thread.nested.empty()) thread.bell.wait(waiting_mu_);
   if (!thread.nested.empty()) {
     Request next = std::move(thread.nested.front());
     thread.nested.pop_front();
@@ -90,7 +84,7 @@ void Callbacks::erase(Waiting::iterator waiter) {
 }
 
 bool Callbacks::forget(std::uint64_t id) {
-  const std::scoped_lock lock(waiting_mu_);
+  const MutexLock lock(waiting_mu_);
   const auto found = waiting_.find(id);
   if (found == waiting_.end()) return false;
   erase(found);
@@ -98,7 +92,7 @@ bool Callbacks::forget(std::uint64_t id) {
 }
 
 bool Callbacks::offer(Request& request, bool in_main_interpreter) {
-  const std::scoped_lock lock(waiting_mu_);
+  const MutexLock lock(waiting_mu_);
   const auto found = servers_.find(request.message.chain);
   if (found == servers_.end()) return false;
   const Waiter& waiter = waiting_.at(found->second.back());
@@ -117,7 +111,7 @@ bool Callbacks::offer(Request& request, bool in_main_interpreter) {
 void Callbacks::deliver(std::uint64_t id, Answer answer) {
   std::shared_ptr<Inbox> inbox;
   {
-    const std::scoped_lock lock(waiting_mu_);
+    const MutexLock lock(waiting_mu_);
     const auto found = waiting_.find(id);
     if (found == waiting_.end()) return;
     if (auto* thread = std::get_if<std::shared_ptr<Thread>>(&found->second.place)) {

@@ -1,11 +1,9 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -14,10 +12,11 @@
 #include <variant>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/result.h"
 #include "callback/inbox.h"
-#include "callback/request_scope.h"
-#include "context/request.h"
+#include "request/request.h"
+#include "request/request_scope.h"
 
 namespace erlang_python {
 
@@ -43,6 +42,10 @@ class Callbacks {
   static bool is_context_id(std::uint64_t id) { return (id & 1) != 0; }
   /// Of a call chain: larger than those of all chains that began before it on this machine.
   std::uint64_t new_chain();
+  /// Of a request that came in this chain: RequestScope::nesting.
+  std::uint64_t nesting_of(std::uint64_t chain) {
+    return chain == 0 ? 0 : next_nesting_.fetch_add(1, std::memory_order_relaxed);
+  }
 
   // --- Threads that have no context of their own.
 
@@ -73,8 +76,9 @@ class Callbacks {
   void deliver(std::uint64_t id, Answer answer);
 
  private:
+  /// With waiting_mu_ held.
   struct Thread {
-    std::condition_variable bell;
+    Condition bell;
     std::optional<Answer> answer;
     std::deque<Request> nested;
   };
@@ -86,24 +90,24 @@ class Callbacks {
   using Waiting = std::unordered_map<std::uint64_t, Waiter>;
 
   std::uint64_t add(Waiter waiter);
-  void erase(Waiting::iterator waiter);  // With waiting_mu_ held.
+  void erase(Waiting::iterator waiter) REQUIRES(waiting_mu_);
 
   std::atomic<std::uint64_t> next_id_ = 2;
   std::atomic<std::uint64_t> last_chain_ = 0;
+  std::atomic<std::uint64_t> next_nesting_ = 1;
 
-  std::mutex waiting_mu_;
-  // Guarded by waiting_mu_.
-  Waiting waiting_;
-  std::unordered_map<std::uint64_t, std::vector<std::uint64_t>> servers_;  ///< by chain: who serves it, innermost last
+  Mutex waiting_mu_;
+  Waiting waiting_ GUARDED_BY(waiting_mu_);
+  /// By chain: who serves it, innermost last.
+  std::unordered_map<std::uint64_t, std::vector<std::uint64_t>> servers_ GUARDED_BY(waiting_mu_);
 
   std::atomic<bool> has_functions_ = false;
-  mutable std::mutex functions_mu_;
-  // Guarded by functions_mu_.
+  mutable Mutex functions_mu_;
   struct TextHash {
     using is_transparent = void;
     std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
   };
-  std::unordered_set<std::string, TextHash, std::equal_to<>> functions_;
+  std::unordered_set<std::string, TextHash, std::equal_to<>> functions_ GUARDED_BY(functions_mu_);
 };
 
 }  // namespace erlang_python

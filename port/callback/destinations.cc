@@ -5,6 +5,8 @@
 #include <unordered_map>
 
 #include "base/clock.h"
+#include "protocol/messages.h"
+#include "thread/current_thread.h"
 
 namespace erlang_python {
 namespace {
@@ -21,23 +23,21 @@ struct TextHash {
   std::size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
 };
 
-thread_local std::uint64_t request_number = 0;
 thread_local std::unordered_map<std::string, Checked, TextHash, std::equal_to<>> destinations;
-
-std::string_view text_of(Bytes etf) { return {reinterpret_cast<const char*>(etf.data()), etf.size()}; }
 
 }  // namespace
 
 bool destination_checked(Bytes etf, std::int64_t now_ns) {
-  const auto found = destinations.find(text_of(etf));
-  return found != destinations.end() && found->second.request == request_number && now_ns - found->second.ns < kTrustNs;
+  const auto found = destinations.find(view_of(etf));
+  return found != destinations.end() && found->second.request == current_thread().request_number &&
+         now_ns - found->second.ns < kTrustNs;
 }
 
 void remember_destination(Bytes etf, std::int64_t now_ns) {
   if (destinations.size() >= kMaxDestinations) destinations.clear();
-  destinations.insert_or_assign(std::string(text_of(etf)), Checked{request_number, now_ns});
+  destinations.insert_or_assign(text_of(etf), Checked{current_thread().request_number, now_ns});
 }
 
-void forget_checked_destinations() { ++request_number; }
+void forget_checked_destinations() { ++current_thread().request_number; }
 
 }  // namespace erlang_python

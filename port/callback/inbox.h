@@ -4,13 +4,13 @@
 #include <unistd.h>
 
 #include <cstdint>
-#include <mutex>
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/unique_fd.h"
-#include "callback/request_scope.h"
-#include "context/request.h"
+#include "request/request.h"
+#include "request/request_scope.h"
 
 namespace erlang_python {
 
@@ -31,32 +31,32 @@ class Inbox {
   int fd() const { return bell_.get(); }
 
   void put(std::uint64_t id, Answer answer) {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     ring();
     mail_.answers.emplace_back(id, std::move(answer));
   }
 
   void put(Request nested) {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     ring();
     mail_.nested.push_back(std::move(nested));
   }
 
   Mail take() {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     std::uint64_t count = 0;
     [[maybe_unused]] const ssize_t n = read(bell_.get(), &count, sizeof count);
     return std::exchange(mail_, {});
   }
 
   bool has_nested() {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     return !mail_.nested.empty();
   }
 
   /// Only the requests of a chain.
   std::vector<Request> take_nested(std::uint64_t chain) {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     std::vector<Request> taken;
     std::vector<Request> kept;
     for (Request& request : mail_.nested) {
@@ -67,16 +67,16 @@ class Inbox {
   }
 
  private:
-  /// With mu_ held, before something is put.
-  void ring() {
+  /// Before something is put.
+  void ring() REQUIRES(mu_) {
     if (!mail_.answers.empty() || !mail_.nested.empty()) return;
     const std::uint64_t one = 1;
     [[maybe_unused]] const ssize_t n = write(bell_.get(), &one, sizeof one);
   }
 
   UniqueFd bell_;
-  std::mutex mu_;
-  Mail mail_;  // Guarded by mu_.
+  Mutex mu_;
+  Mail mail_ GUARDED_BY(mu_);
 };
 
 }  // namespace erlang_python

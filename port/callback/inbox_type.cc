@@ -4,15 +4,46 @@
 #include <new>
 #include <unordered_map>
 
-#include "context/ticket_type.h"
-#include "python/erlang_module.h"
+#include "callback/erlang_module.h"
+#include "python/entry.h"
 
 namespace erlang_python {
 namespace {
 
+/// The type in which CPython counts the arguments of a PyCMethod: signed from 3.14 on.
+template <typename Result, typename Self, typename Type, typename Args, typename Number, typename Names>
+Number count_of(Result (*)(Self, Type, Args, Number, Names));
+using Count = decltype(count_of(PyCMethod{}));
+
+/// Calls whose answers have not been taken: number, chain.
+using Calls = std::unordered_map<std::uint64_t, std::uint64_t>;
+
 struct State {
-  std::shared_ptr<Inbox> inbox = std::make_shared<Inbox>();
-  std::unordered_map<std::uint64_t, std::uint64_t> out;  ///< calls whose answers have not been taken: number, chain
+  const std::shared_ptr<Inbox> inbox = std::make_shared<Inbox>();
+  Mutex mu;
+  Calls out GUARDED_BY(mu);
+
+  void add(const Asked& call) {
+    const MutexLock lock(mu);
+    out.emplace(call.id, call.chain);
+  }
+  /// Its chain; nullopt when it was out no more.
+  std::optional<std::uint64_t> remove(std::uint64_t id) {
+    const MutexLock lock(mu);
+    const auto found = out.find(id);
+    if (found == out.end()) return std::nullopt;
+    const std::uint64_t chain = found->second;
+    out.erase(found);
+    return chain;
+  }
+  bool has_call_of(std::uint64_t chain) {
+    const MutexLock lock(mu);
+    return std::ranges::any_of(out, [chain](const auto& call) { return call.second == chain; });
+  }
+  Calls take_all() {
+    const MutexLock lock(mu);
+    return std::exchange(out, {});
+  }
 };
 struct InboxObject {
   PyObject_HEAD State state;
@@ -26,7 +57,7 @@ std::optional<Asker> asker_of_type(PyTypeObject* type) {
   return asker_of(module);
 }
 
-PyObject* make(PyTypeObject* type, PyObject*, PyObject*) {
+PyObject* make(PyTypeObject* type, PyObject*, PyObject*) noexcept {
   PyObject* self = type->tp_alloc(type, 0);
   if (self == nullptr) return nullptr;
   new (&state_of(self)) State();
@@ -36,13 +67,13 @@ PyObject* make(PyTypeObject* type, PyObject*, PyObject*) {
 }
 
 /// The loop that watched it has been closed, or is gone.
-void destroy(PyObject* self) {
+void destroy(PyObject* self) noexcept {
   PyTypeObject* type = Py_TYPE(self);
   State& state = state_of(self);
-  if (!state.out.empty()) {
-    const ErlangLink& link = *erlang_module_state(PyType_GetModule(type)).link;
-    for (const auto& call : state.out) {
-      if (link.callbacks.forget(call.first)) abandon(link, call.first);
+  if (const Calls out = state.take_all(); !out.empty()) {
+    const ErlangLink& link = *erlang_module_state(PyType_GetModule(type)).link.load();
+    for (const auto& call : out) {
+      if (link.callbacks.forget(call.first)) link.calls.abandon(call.first);
     }
     for (const Request& request : state.inbox->take().nested) cancel_nested(link, request);
   }
@@ -51,9 +82,9 @@ void destroy(PyObject* self) {
   Py_DECREF(type);
 }
 
-PyObject* fileno(PyObject* self, PyObject*) { return PyLong_FromLong(state_of(self).inbox->fd()); }
+PyObject* fileno(PyObject* self, PyObject*) noexcept { return PyLong_FromLong(state_of(self).inbox->fd()); }
 
-PyObject* call(PyObject* self, PyTypeObject* type, PyObject* const* args, std::size_t count, PyObject*) {
+PyObject* call(PyObject* self, PyTypeObject* type, PyObject* const* args, Count count, PyObject*) noexcept {
   if (count < 1) {
     PyErr_SetString(PyExc_TypeError, "call() takes the name of an Erlang function, and its arguments");
     return nullptr;
@@ -61,9 +92,9 @@ PyObject* call(PyObject* self, PyTypeObject* type, PyObject* const* args, std::s
   const auto asker = asker_of_type(type);
   const auto callee = registered_function(args[0]);
   if (!asker || !callee) return nullptr;
-  const Asked asked = ask_later(*asker, *callee, args + 1, count - 1, state_of(self).inbox);
+  const Asked asked = ask_later(*asker, *callee, args + 1, static_cast<std::size_t>(count) - 1, state_of(self).inbox);
   if (asked.id == 0) return nullptr;
-  state_of(self).out.emplace(asked.id, asked.chain);
+  state_of(self).add(asked);
   return PyLong_FromUnsignedLongLong(asked.id);
 }
 
@@ -77,43 +108,37 @@ PyRef outcome(const Asker& asker, std::uint64_t id, const Answer& answer) {
   return PyRef::steal(Py_BuildValue("KOO", static_cast<unsigned long long>(id), ok ? Py_True : Py_False, value.get()));
 }
 
-PyObject* take(PyObject* self, PyTypeObject* type, PyObject* const*, std::size_t, PyObject*) {
+PyObject* take(PyObject* self, PyTypeObject* type, PyObject* const*, Count, PyObject*) noexcept {
   const auto asker = asker_of_type(type);
   auto answers = PyRef::steal(PyList_New(0));
   if (!asker || !answers) return nullptr;
   const Inbox::Mail mail = state_of(self).inbox->take();
   for (const Request& request : mail.nested) serve_nested(*asker, request);
   for (const auto& [id, answer] : mail.answers) {
-    state_of(self).out.erase(id);
+    static_cast<void>(state_of(self).remove(id));
     auto entry = outcome(*asker, id, answer);
     if (!entry || PyList_Append(answers.get(), entry.get()) != 0) return nullptr;
   }
   return answers.release();
 }
 
-PyObject* forget(PyObject* self, PyTypeObject* type, PyObject* const* args, std::size_t count, PyObject*) {
+PyObject* forget(PyObject* self, PyTypeObject* type, PyObject* const* args, Count count, PyObject*) noexcept {
   const auto asker = asker_of_type(type);
   if (!asker) return nullptr;
   const unsigned long long id = count == 1 ? PyLong_AsUnsignedLongLong(args[0]) : 0;
   if (PyErr_Occurred() != nullptr) return nullptr;
-  if (asker->link.callbacks.forget(id)) abandon(asker->link, id);
-  auto& out = state_of(self).out;
-  const auto found = out.find(id);
-  if (found == out.end()) Py_RETURN_NONE;
-  const std::uint64_t chain = found->second;
-  out.erase(found);
+  if (asker->link.callbacks.forget(id)) asker->link.calls.abandon(id);
+  State& state = state_of(self);
+  const auto chain = state.remove(id);
   // What its function has asked for and is still here, unless another call of the chain may have.
-  if (state_of(self).inbox->has_nested() &&
-      std::none_of(out.begin(), out.end(), [chain](const auto& other) { return other.second == chain; })) {
-    for (const Request& request : state_of(self).inbox->take_nested(chain)) cancel_nested(asker->link, request);
+  if (chain && state.inbox->has_nested() && !state.has_call_of(*chain)) {
+    for (const Request& request : state.inbox->take_nested(*chain)) cancel_nested(asker->link, request);
   }
   Py_RETURN_NONE;
 }
 
-PyCFunction method(PyCMethod function) { return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)); }
-
 PyMethodDef methods[] = {
-    {"fileno", fileno, METH_NOARGS, "fileno() -> int\n\nReadable while take() has something to give."},
+    {"fileno", method(fileno), METH_NOARGS, "fileno() -> int\n\nReadable while take() has something to give."},
     {"call", method(call), METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
      "call(name: str, *args: object) -> int\n\nCall an Erlang function without waiting; the number of the call."},
     {"take", method(take), METH_METHOD | METH_FASTCALL | METH_KEYWORDS,
@@ -127,8 +152,8 @@ PyMethodDef methods[] = {
 
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>("Inbox()\n\nAnswers to calls of Erlang functions that an event loop waits for.")},
-    {Py_tp_new, reinterpret_cast<void*>(make)},
-    {Py_tp_dealloc, reinterpret_cast<void*>(destroy)},
+    {Py_tp_new, slot(make)},
+    {Py_tp_dealloc, slot(destroy)},
     {Py_tp_methods, methods},
     {0, nullptr},
 };
@@ -144,13 +169,13 @@ bool add_inbox_type(PyObject* module) {
 
 std::optional<Asker> asker_of(PyObject* module) {
   const ErlangModule& state = erlang_module_state(module);
-  if (state.link != nullptr && state.types != nullptr) {
+  const ErlangLink* const link = state.link;
+  const PythonTypes* const types = state.types;
+  if (link != nullptr && types != nullptr) {
     RequestScope* scope = current_scope();
-    // On the event loop of a context: whose step it is. One that came here from the loop of another context, whose
-    // thread waits for the callbacks of its own requests, is nobody's.
-    Ticket* ticket = scope != nullptr && scope->tasks ? current_ticket(module) : nullptr;
-    if (ticket != nullptr && ticket->scope.waiter == scope->waiter) scope = &ticket->scope;
-    return Asker{*state.link, *state.types, state.context, scope};
+    RequestScope* const task = scope != nullptr && scope->tasks ? scope->waiter->scope_of_task(module) : nullptr;
+    if (task != nullptr) scope = task;
+    return Asker{*link, *types, state.context, scope};
   }
   PyErr_SetString(PyExc_RuntimeError, "Erlang cannot be called while the package erlang is being loaded");
   return std::nullopt;

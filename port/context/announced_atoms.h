@@ -1,10 +1,10 @@
 #pragma once
 
-#include <mutex>
 #include <string>
 #include <unordered_set>
 
-#include "etf/encode.h"
+#include "base/mutex.h"
+#include "conversion/encode.h"
 #include "runtime/stdout_writer.h"
 
 namespace erlang_python {
@@ -15,7 +15,7 @@ class AnnouncedAtoms final : public AtomAnnouncer {
   explicit AnnouncedAtoms(StdoutWriter& writer) : writer_(writer) {}
 
   void announce(std::string_view utf8_name) override {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     // Python may make any number of names. Erlang admits a bounded one, so forgetting costs a repeated notice at most.
     if (names_.size() >= kMaxNames) names_.clear();
     if (!names_.emplace(utf8_name).second) return;
@@ -32,8 +32,8 @@ class AnnouncedAtoms final : public AtomAnnouncer {
   static constexpr std::size_t kMaxNames = 10'000;
 
   StdoutWriter& writer_;
-  std::mutex mu_;
-  std::unordered_set<std::string> names_;  // Guarded by mu_.
+  Mutex mu_;
+  std::unordered_set<std::string> names_ GUARDED_BY(mu_);
 };
 
 }  // namespace erlang_python

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "etf/received_segments.h"
+
 namespace erlang_python {
 namespace {
 
@@ -18,6 +20,41 @@ bool has_null_byte(std::string_view code) {
   if (code.find('\0') == std::string_view::npos) return false;
   PyErr_SetString(PyExc_SyntaxError, "source code cannot contain null bytes");
   return true;
+}
+
+/// What was compiled, and whether it defines classes.
+struct Compiled {
+  PyRef code;
+  bool classes = false;
+};
+
+PyRef sources() { return PyRef::steal(PyImport_ImportModule("erlang._sources")); }
+
+/// Code comes as UTF-8, whatever encoding a comment in its first lines names: that was meant for a file. The package
+/// keeps the text under a file name of its own, so that tracebacks and inspect show it.
+Compiled compile(std::string_view text, const char* kind, int start) {
+  if (has_null_byte(text)) return {};
+  auto keeper = sources();
+  auto file = keeper ? PyRef::steal(PyObject_CallMethod(keeper.get(), "new_file", "s", kind)) : PyRef();
+  if (!file) return {};
+  PyCompilerFlags flags{};
+  flags.cf_flags = PyCF_SOURCE_IS_UTF8 | PyCF_IGNORE_COOKIE;
+  flags.cf_feature_version = PY_MINOR_VERSION;
+  auto code = PyRef::steal(Py_CompileStringObject(std::string(text).c_str(), file.get(), start, &flags, -1));
+  auto source = code ? text_object(text) : PyRef();
+  if (!source) return {};
+  auto classes = PyRef::steal(PyObject_CallMethod(keeper.get(), "remember", "OO", code.get(), source.get()));
+  if (!classes) return {};
+  return {std::move(code), classes.get() == Py_True};
+}
+
+/// The source of its classes is kept as well; an error of the code itself, if it is set, stays set.
+void adopt_classes(PyObject* code, PyObject* globals) {
+  auto raised = PyRef::steal(PyErr_GetRaisedException());
+  auto keeper = sources();
+  auto adopted = keeper ? PyRef::steal(PyObject_CallMethod(keeper.get(), "adopt", "OO", code, globals)) : PyRef();
+  if (!adopted) PyErr_Clear();  // they have no source then
+  if (raised) PyErr_SetRaisedException(raised.release());
 }
 
 void set_malformed(const char* what) { PyErr_Format(PyExc_TypeError, "malformed request: %s", what); }
@@ -155,7 +192,6 @@ PyRef Calling::function(std::string_view module_text, std::string_view function_
     auto first = PyRef::borrow(name(function_text.substr(0, dot)));
     if (!first) return {};
     for (PyObject* globals : {namespaces.own, namespaces.shared}) {
-      if (globals == nullptr) continue;
       auto found = PyRef::borrow(PyDict_GetItemWithError(globals, first.get()));
       if (found)
         return dot == std::string_view::npos ? std::move(found) : attribute(found.get(), function_text.substr(dot + 1));
@@ -178,13 +214,14 @@ PyRef Calling::call(TermReader& body, const Namespaces& namespaces) {
   if (!callable) return {};
   Arguments arguments(arguments_);
   if (needs_frame(*module_text, *function_text)) {
-    auto called = std::exchange(callable, framed(namespaces.own != nullptr ? namespaces.own : namespaces.shared));
+    auto called = std::exchange(callable, framed(namespaces.own));
     if (!callable || !arguments.add(std::move(called))) return {};
   }
   if (!read_positional(body, types_, arguments)) return {};
   const std::size_t positional = arguments.size();
   auto keywords = read_keywords(body, types_, arguments);
   if (!keywords && PyErr_Occurred() != nullptr) return {};
+  if (body.segments() != nullptr) body.segments()->decoded();
   return PyRef::steal(PyObject_Vectorcall(callable.get(), arguments.data(), positional | PY_VECTORCALL_ARGUMENTS_OFFSET,
                                           keywords.get()));
 }
@@ -203,27 +240,15 @@ PyRef Calling::compile_expression(std::string_view code) {
   if (cached) {
     if (const auto found = compiled_.find(code); found != compiled_.end()) return found->second.copy();
   }
-  if (has_null_byte(code)) return {};
   // An expression may be indented or stand on its own lines, as text in Erlang source does.
   std::string_view text = code;
   text.remove_prefix(std::min(text.find_first_not_of(" \t\r\n"), text.size()));
-  auto compiled = PyRef::steal(Py_CompileString(std::string(text).c_str(), "<eval>", Py_eval_input));
+  auto compiled = compile(text, "eval", Py_eval_input).code;
   if (compiled && cached) {
     if (compiled_.size() >= kMaxCachedExpressions) compiled_.clear();
     compiled_.insert_or_assign(std::string(code), compiled.copy());
   }
   return compiled;
-}
-
-PyRef Calling::compile_statements(std::string_view code) {
-  if (has_null_byte(code)) return {};
-  // The package keeps the text under a file name of its own, so that tracebacks and inspect show the source.
-  auto sources = PyRef::steal(PyImport_ImportModule("erlang._sources"));
-  auto text = text_object(code);
-  if (!sources || !text) return {};
-  auto file = PyRef::steal(PyObject_CallMethod(sources.get(), "remember", "O", text.get()));
-  if (!file) return {};
-  return PyRef::steal(Py_CompileStringObject(std::string(code).c_str(), file.get(), Py_file_input, nullptr, -1));
 }
 
 PyRef Calling::eval(TermReader& body, PyObject* globals) {
@@ -239,6 +264,7 @@ PyRef Calling::eval(TermReader& body, PyObject* globals) {
   body.rewind(before_locals);
   auto locals = decode_term(body, types_);
   if (!locals) return {};
+  if (body.segments() != nullptr) body.segments()->decoded();
   if (PyDict_Check(locals.get()) == 0) {
     set_malformed("the locals are not a map");
     return {};
@@ -255,14 +281,15 @@ PyRef Calling::exec(TermReader& body, PyObject* globals) {
     set_malformed("the code is not UTF-8 text");
     return {};
   }
-  auto code = compile_statements(*text);
-  if (!code) return {};
-  return PyRef::steal(PyEval_EvalCode(code.get(), globals, globals));
+  return run(*text, "exec", globals);
 }
 
-bool Calling::run(const std::string& code, const char* file_name, PyObject* globals) {
-  auto compiled = PyRef::steal(Py_CompileString(code.c_str(), file_name, Py_file_input));
-  return compiled && PyRef::steal(PyEval_EvalCode(compiled.get(), globals, globals));
+PyRef Calling::run(std::string_view code, const char* kind, PyObject* globals) {
+  const auto compiled = compile(code, kind, Py_file_input);
+  if (!compiled.code) return {};
+  auto done = PyRef::steal(PyEval_EvalCode(compiled.code.get(), globals, globals));
+  if (compiled.classes) adopt_classes(compiled.code.get(), globals);
+  return done;
 }
 
 }  // namespace erlang_python

@@ -5,15 +5,15 @@
 #include <unordered_map>
 #include <vector>
 
-#include "etf/decode.h"
-#include "etf/python_types.h"
+#include "conversion/decode.h"
+#include "conversion/python_types.h"
 #include "etf/term_reader.h"
 
 namespace erlang_python {
 
-/// Where names of `__main__` are looked up, first to last. Borrowed dicts; null entries are skipped.
+/// Where names of `__main__` are looked up, first to last. Borrowed dicts.
 struct Namespaces {
-  PyObject* own;     ///< the env of the caller, or null
+  PyObject* own;     ///< that of the caller; the shared one when it has none
   PyObject* shared;  ///< of the context
 };
 
@@ -31,8 +31,8 @@ class Calling {
   PyRef eval(TermReader& body, PyObject* globals);
   PyRef exec(TermReader& body, PyObject* globals);
 
-  /// Runs statements that are not a request: preload code. False with a Python error set.
-  bool run(const std::string& code, const char* file_name, PyObject* globals);
+  /// Runs statements. `kind` says in tracebacks what they are. Null with a Python error set.
+  PyRef run(std::string_view code, const char* kind, PyObject* globals);
 
  private:
   /// Views into a frame and pointers hash alike.
@@ -51,7 +51,6 @@ class Calling {
   /// A function that calls its first argument with the others, in a frame whose globals are `globals`.
   PyRef framed(PyObject* globals);
   PyRef compile_expression(std::string_view code);
-  PyRef compile_statements(std::string_view code);
 
   const PythonTypes& types_;
   ByText<PyRef> names_;

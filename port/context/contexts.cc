@@ -3,12 +3,12 @@
 #include <variant>
 
 #include "base/clock.h"
-#include "python/start.h"
+#include "segments/segments.h"
 
 namespace erlang_python {
 
 std::shared_ptr<Context> Contexts::find(ContextId id) const {
-  const std::scoped_lock lock(mu_);
+  const MutexLock lock(mu_);
   const auto found = contexts_.find(id);
   return found == contexts_.end() ? nullptr : found->second;
 }
@@ -32,11 +32,21 @@ void Contexts::dispatch_message(Frame frame, const Message& message, ContextId r
     case Operation::kEval:
     case Operation::kExec:
     case Operation::kDropEnv:
+    case Operation::kCheck:
       deliver(std::move(frame), message, reader, batch);
       break;
     case Operation::kPiece:
     case Operation::kLastPiece:
       take_piece(std::move(frame), message, reader, batch);
+      break;
+    case Operation::kWithSegments:
+      take_with_segments(std::move(frame), message, reader, batch);
+      break;
+    case Operation::kSegmentsRead:
+      take_segments_read(frame, message);
+      break;
+    case Operation::kDiscard:
+      discard_segments(frame, message);
       break;
     case Operation::kResult:
       take_result(std::move(frame), message, reader, batch);
@@ -65,8 +75,14 @@ void Contexts::dispatch_message(Frame frame, const Message& message, ContextId r
     case Operation::kStats:
       stats(message);
       break;
+    case Operation::kRestrict:
+      restrict(message);
+      break;
     case Operation::kInit:
       refuse("a second INIT");
+      break;
+    case Operation::kSegmentsOpened:
+      refuse("SEGMENTS_OPENED after the start");
       break;
   }
 }
@@ -93,9 +109,9 @@ void Contexts::deliver(Frame frame, const Message& message, ContextId reader, Ba
   }
 }
 
-void Contexts::serve_guest(const Request& request) {
+void Contexts::serve_guest(const Request& request, const RequestScope* below) {
   if (const auto context = find(request.message.context)) {
-    context->serve_guest(request);
+    context->serve_guest(request, below);
   } else {
     reply_no_context(request.message);
   }
@@ -124,6 +140,7 @@ void Contexts::take_piece(Frame frame, const Message& message, ContextId reader,
 }
 
 void Contexts::take_result(Frame frame, const Message& message, ContextId reader, Batch& batch) {
+  services_.calls.answered(message.callback);
   if (Callbacks::is_context_id(message.callback)) return deliver(std::move(frame), message, reader, batch);
   services_.callbacks.deliver(message.callback, {std::move(frame), message.body});
 }
@@ -180,11 +197,12 @@ void Contexts::stats(const Message& message) {
     out.atom(key);
     out.integer(static_cast<std::int64_t>(value));
   };
-  out.map_header(2);
-  number("rss", resident_bytes());
+  out.map_header(services_.segments != nullptr ? 3 : 2);
+  number("rss", resident_bytes(services_.segments));
+  if (services_.segments != nullptr) number("shared_memory", services_.segments->file().stored_bytes());
   out.atom("contexts");
   {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     out.map_header(contexts_.size());
     for (const auto& [id, context] : contexts_) {
       const ContextCounters& counters = context->counters();
@@ -198,6 +216,19 @@ void Contexts::stats(const Message& message) {
       number("envs", counters.envs.load(std::memory_order_relaxed));
       number("tasks", counters.tasks.load(std::memory_order_relaxed));
     }
+  }
+  finish_frame(out);
+  services_.writer.send(out.bytes());
+}
+
+void Contexts::restrict(const Message& message) {
+  const Status restricted = services_.sandbox.restrict_process();
+  TermWriter out;
+  begin_reply(out, message.alias, 0);
+  if (restricted) {
+    write_ok(out);
+  } else {
+    write_sandbox_unavailable(out, restricted.error().message);
   }
   finish_frame(out);
   services_.writer.send(out.bytes());

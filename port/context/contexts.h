@@ -1,14 +1,13 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <deque>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "context/context.h"
 #include "context/services.h"
 #include "protocol/piece_assembler.h"
@@ -29,7 +28,7 @@ class Contexts final : public Dispatcher, public Watched, public GuestServer {
   void refused_frame(std::size_t length) override;
 
   // GuestServer: threads that Python started.
-  void serve_guest(const Request& request) override;
+  void serve_guest(const Request& request, const RequestScope* below) override;
 
   // Watched: the loop thread.
   bool busy() const override;
@@ -44,6 +43,9 @@ class Contexts final : public Dispatcher, public Watched, public GuestServer {
   void dispatch_message(Frame frame, const Message& message, ContextId reader, Batch& batch);
   void deliver(Frame frame, const Message& message, ContextId reader, Batch& batch);
   void take_piece(Frame frame, const Message& message, ContextId reader, Batch& batch);
+  void take_with_segments(Frame frame, const Message& message, ContextId reader, Batch& batch);
+  void take_segments_read(const Frame& frame, const Message& message);
+  void discard_segments(const Frame& frame, const Message& message);
   void take_result(Frame frame, const Message& message, ContextId reader, Batch& batch);
   void take_functions(const Frame& frame, const Message& message);
   void take_message_credit(const Frame& frame, const Message& message);
@@ -52,6 +54,7 @@ class Contexts final : public Dispatcher, public Watched, public GuestServer {
   void cancel(Frame frame, const Message& message, ContextId reader, Batch& batch);
   void interrupt(const Message& message);
   void stats(const Message& message);
+  void restrict(const Message& message);
   void watch_memory();
 
   void reply_bad_request(Bytes alias, std::uint32_t slot, std::string_view reason);
@@ -61,7 +64,7 @@ class Contexts final : public Dispatcher, public Watched, public GuestServer {
 
   std::shared_ptr<Context> find(ContextId id) const;
   void start(Start start);
-  static void* thread_entry(void* argument);
+  static void* thread_entry(void* argument) noexcept;
   void serve_thread(Start start);
   /// The next owngil context for a thread whose interpreter cannot be ended and waits to be used again.
   Start wait_parked();
@@ -70,17 +73,17 @@ class Contexts final : public Dispatcher, public Watched, public GuestServer {
 
   PieceAssembler pieces_;
 
-  mutable std::mutex mu_;
-  // Guarded by mu_.
-  std::map<ContextId, std::shared_ptr<Context>> contexts_;
-  std::deque<Start> for_parked_;  ///< at most parked_ of them
-  std::size_t parked_ = 0;        ///< threads in wait_parked
-  std::condition_variable parked_bell_;
+  mutable Mutex mu_;
+  std::map<ContextId, std::shared_ptr<Context>> contexts_ GUARDED_BY(mu_);
+  std::deque<Start> for_parked_ GUARDED_BY(mu_);  ///< at most parked_ of them
+  std::size_t parked_ GUARDED_BY(mu_) = 0;        ///< threads in wait_parked
+  Condition parked_bell_;
 
   bool memory_reported_ = false;  // Loop thread only.
 };
 
-/// Resident bytes of this process; 0 when /proc cannot be read.
-std::size_t resident_bytes();
+/// Resident bytes of this process, with those of shared memory (`segments` may be null) that only Erlang has touched
+/// yet; 0 when /proc cannot be read.
+std::size_t resident_bytes(const Segments* segments);
 
 }  // namespace erlang_python

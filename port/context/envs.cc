@@ -1,42 +1,67 @@
 #include "context/envs.h"
 
+#include <utility>
+
+#include "callback/erlang_module.h"
+#include "protocol/messages.h"
+
 namespace erlang_python {
 namespace {
 
 // More than requests can be on their way when a process dies.
 constexpr std::size_t kRememberedDrops = 4096;
 
+/// What a module has, so that it does not come from builtins: a description of `__doc__` would be that of all
+/// built-ins.
+bool looks_like_main(PyObject* globals) {
+  auto erlang = PyRef::steal(PyImport_ImportModule("erlang"));
+  auto builtins = PyRef::steal(PyImport_ImportModule("builtins"));
+  auto name = PyRef::steal(PyUnicode_InternFromString("__main__"));
+  auto machinery = PyRef::steal(PyImport_ImportModule("importlib.machinery"));
+  // As in `python -c`.
+  auto loader = machinery ? PyRef::steal(PyObject_GetAttrString(machinery.get(), "BuiltinImporter")) : PyRef();
+  if (!erlang || !builtins || !name || !loader) return false;
+  const std::pair<const char*, PyObject*> entries[] = {
+      {"__doc__", Py_None},         {"__package__", Py_None}, {"__spec__", Py_None},
+      {"__loader__", loader.get()}, {"__name__", name.get()}, {"__builtins__", builtins.get()},
+      {"erlang", erlang.get()},
+  };
+  for (const auto& [key, value] : entries) {
+    if (PyDict_SetItemString(globals, key, value) != 0) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 bool Envs::open() {
-  auto erlang = PyRef::steal(PyImport_ImportModule("erlang"));
-  auto builtins = PyRef::steal(PyImport_ImportModule("builtins"));
-  auto main = PyRef::steal(PyUnicode_InternFromString("__main__"));
-  shared_ = PyRef::steal(PyDict_New());
-  return erlang && builtins && main && shared_ && PyDict_SetItemString(shared_.get(), "__name__", main.get()) == 0 &&
-         PyDict_SetItemString(shared_.get(), "__builtins__", builtins.get()) == 0 &&
-         PyDict_SetItemString(shared_.get(), "erlang", erlang.get()) == 0;
+  module_ = PyRef::steal(PyImport_ImportModule("_erlang"));
+  auto globals = PyRef::steal(PyDict_New());
+  auto variables = PyRef::steal(PyContext_New());
+  if (!module_ || !globals || !variables || !looks_like_main(globals.get())) return false;
+  leftovers_ = &erlang_module_state(module_.get()).leftovers;
+  shared_ = std::make_shared<Namespace>(std::move(globals), std::move(variables), *leftovers_);
+  return true;
 }
 
 bool Envs::keep_preload() {
-  preload_ = PyRef::steal(PyDict_Copy(shared_.get()));
-  return static_cast<bool>(preload_);
+  preload_ = PyRef::steal(PyDict_Copy(shared_->globals()));
+  return preload_ && variables_.keep(shared_->variables());
 }
 
-PyObject* Envs::get(std::uint64_t env) {
-  if (env == 0) return shared_.get();
-  if (dropped_.contains(env)) {
-    late_ = PyRef::steal(PyDict_Copy(preload_.get()));
-    return late_.get();
-  }
-  PyRef& dict = envs_[env];
-  if (!dict) dict = PyRef::steal(PyDict_Copy(preload_.get()));
-  return dict.get();
+std::shared_ptr<Namespace> Envs::make() const {
+  auto globals = PyRef::steal(PyDict_Copy(preload_.get()));
+  auto variables = globals ? variables_.make() : PyRef();
+  if (!variables) return nullptr;
+  return std::make_shared<Namespace>(std::move(globals), std::move(variables), *leftovers_);
 }
 
-PyObject* Envs::find(std::uint64_t env) const {
-  const auto found = envs_.find(env);
-  return found == envs_.end() ? nullptr : found->second.get();
+std::shared_ptr<Namespace> Envs::get(std::uint64_t env) {
+  if (env == kNoEnv || env == kSharedEnv) return shared_;
+  if (dropped_.contains(env)) return make();
+  std::shared_ptr<Namespace>& found = envs_[env];
+  if (!found) found = make();
+  return found;
 }
 
 void Envs::drop(std::uint64_t env) {
@@ -46,11 +71,7 @@ void Envs::drop(std::uint64_t env) {
     dropped_.erase(dropped_order_.front());
     dropped_order_.pop_front();
   }
-  late_ = PyRef();
-  auto node = envs_.extract(env);
-  if (node.empty()) return;
-  // Functions defined in a namespace refer to it: without this every such namespace would wait for the cycle collector.
-  PyDict_Clear(node.mapped().get());
+  const auto dropped = envs_.extract(env);  // its end may come back here
 }
 
 }  // namespace erlang_python

@@ -2,10 +2,12 @@
 
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <unordered_map>
 #include <unordered_set>
 
-#include "python/py_ref.h"
+#include "python/namespace.h"
+#include "python/variables.h"
 
 namespace erlang_python {
 
@@ -16,26 +18,32 @@ class Envs {
   /// Makes the shared namespace. False with a Python error set.
   bool open();
 
-  /// Keeps what the preload has defined: every env begins with a copy of it.
+  /// Keeps what the preload has defined and set: every env begins with a copy of it.
   bool keep_preload();
 
-  PyObject* shared() const { return shared_.get(); }
+  const std::shared_ptr<Namespace>& shared() const { return shared_; }
 
-  /// The namespace of an env, made on first use; the shared one for 0. Null with a Python error set. A request that
-  /// comes after its env was dropped, since its process died in between, gets one that nobody keeps.
-  PyObject* get(std::uint64_t env);
-  /// The namespace of an env if it exists, else null without an error; null for 0.
-  PyObject* find(std::uint64_t env) const;
+  /// The namespace of an env, made on first use; null with a Python error set. The shared one for kNoEnv and
+  /// kSharedEnv. A request that comes after its env was dropped, since its process died in between, gets one that
+  /// nobody keeps.
+  std::shared_ptr<Namespace> get(std::uint64_t env);
   void drop(std::uint64_t env);
   std::size_t size() const { return envs_.size(); }
 
+  /// For a request of a process that has no namespace: what a new one would have. Null with a Python error set.
+  PyRef first_variables() const { return variables_.make(); }
+
  private:
-  PyRef shared_;
+  std::shared_ptr<Namespace> make() const;
+
+  PyRef module_;  ///< `_erlang`, which has the collector of the interpreter
+  LeftoverCollector* leftovers_ = nullptr;
+  std::shared_ptr<Namespace> shared_;
   PyRef preload_;
-  std::unordered_map<std::uint64_t, PyRef> envs_;
+  FirstVariables variables_;
+  std::unordered_map<std::uint64_t, std::shared_ptr<Namespace>> envs_;
   std::unordered_set<std::uint64_t> dropped_;
   std::deque<std::uint64_t> dropped_order_;  ///< oldest first
-  PyRef late_;
 };
 
 }  // namespace erlang_python

@@ -20,7 +20,7 @@ bool is_cancel(const Request& request) { return request.message.operation == Ope
 Mailbox::Mailbox() : bell_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 bool Mailbox::push(Request request) {
-  const std::scoped_lock lock(mu_);
+  const MutexLock lock(mu_);
   const bool sleeper = asleep_for_ && asleep_for_->includes(request.message);
   const bool wakes = sleeper || (watched_for_ && watched_for_->includes(request.message));
   const bool nested = is_nested(request.message) && !request.rest.work;
@@ -44,7 +44,7 @@ void Mailbox::wake() {
 
 void Mailbox::alarm() {
   {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     alarm_.store(true);
     const bool sleeper = asleep_for_ && asleep_for_->nested_only;
     if (!sleeper && !watched_for_) return;
@@ -55,7 +55,7 @@ void Mailbox::alarm() {
 
 std::optional<Request> Mailbox::pop(const Wanted& wanted) {
   if (wanted.nested_only ? nested_size_.load(std::memory_order_acquire) == 0 : empty()) return std::nullopt;
-  const std::scoped_lock lock(mu_);
+  const MutexLock lock(mu_);
   std::optional<Request> request;
   for (std::deque<Request>* lane : {&nested_, &ordinary_}) {
     if (lane == &ordinary_ && wanted.nested_only && returned_in_chains_ == 0) break;
@@ -76,7 +76,7 @@ bool Mailbox::has(const Wanted& wanted) const {
   if (!wanted.nested_only) return !empty();
   if (alarm_.load(std::memory_order_acquire)) return true;
   if (nested_size_.load(std::memory_order_acquire) == 0) return false;
-  const std::scoped_lock lock(mu_);
+  const MutexLock lock(mu_);
   return has_locked(wanted);
 }
 
@@ -89,7 +89,7 @@ bool Mailbox::has_locked(const Wanted& wanted) const {
 
 void Mailbox::sleep(const Sleep& how, const Wanted& wanted) {
   {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     if (has_locked(wanted)) return;
     asleep_for_ = wanted;
   }
@@ -97,13 +97,13 @@ void Mailbox::sleep(const Sleep& how, const Wanted& wanted) {
   std::array<pollfd, 3> fds{{{bell_.get(), POLLIN, 0}, {how.stdin_fd, POLLIN, 0}, {how.loop_fd, POLLIN, 0}}};
   poll(fds.data(), fds.size(), how.timeout_ms);
   if (fds[0].revents != 0) hush();
-  const std::scoped_lock lock(mu_);
+  const MutexLock lock(mu_);
   asleep_for_.reset();
 }
 
 bool Mailbox::any(const std::function<bool(const Request&)>& is_it) const {
   if (empty()) return false;
-  const std::scoped_lock lock(mu_);
+  const MutexLock lock(mu_);
   return std::any_of(nested_.begin(), nested_.end(), is_it) || std::any_of(ordinary_.begin(), ordinary_.end(), is_it);
 }
 
@@ -114,7 +114,7 @@ void Mailbox::hush() {
 
 void Mailbox::watch(const std::optional<Wanted>& wanted) {
   {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     watched_for_ = wanted;
     if (!wanted || !has_locked(*wanted)) return;
   }
@@ -124,7 +124,7 @@ void Mailbox::watch(const std::optional<Wanted>& wanted) {
 std::vector<Request> Mailbox::remove_if(const std::function<bool(const Request&)>& unwanted) {
   std::vector<Request> removed;
   if (empty()) return removed;
-  const std::scoped_lock lock(mu_);
+  const MutexLock lock(mu_);
   const auto goes = [&unwanted](const Request& request) { return !request.is_husk() && unwanted(request); };
   for (std::deque<Request>* lane : {&nested_, &ordinary_}) {
     auto next = std::ranges::find_if(*lane, goes);

@@ -5,12 +5,12 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <mutex>
 #include <optional>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/unique_fd.h"
-#include "context/request.h"
+#include "request/request.h"
 
 namespace erlang_python {
 
@@ -84,9 +84,9 @@ class Mailbox {
     return message.chain != 0 || message.operation == Operation::kResult || message.operation == Operation::kCancel ||
            message.operation == Operation::kCredit;
   }
-  bool has_locked(const Wanted& wanted) const;
+  bool has_locked(const Wanted& wanted) const REQUIRES(mu_);
   static bool returns_in_chain(const Request& request) { return request.rest.work && request.message.chain != 0; }
-  void count();
+  void count() REQUIRES(mu_);
 
   UniqueFd bell_;  ///< eventfd
   std::atomic<std::size_t> size_ = 0;
@@ -94,13 +94,13 @@ class Mailbox {
   std::atomic<std::size_t> cancels_ = 0;
   std::atomic<bool> alarm_ = false;
 
-  mutable std::mutex mu_;
-  // Guarded by mu_.
-  std::deque<Request> nested_;
-  std::deque<Request> ordinary_;
-  std::size_t returned_in_chains_ = 0;  ///< of ordinary_: may be wanted by a level that waits
-  std::optional<Wanted> asleep_for_;
-  std::optional<Wanted> watched_for_;
+  mutable Mutex mu_;
+  std::deque<Request> nested_ GUARDED_BY(mu_);
+  std::deque<Request> ordinary_ GUARDED_BY(mu_);
+  /// Of ordinary_: may be wanted by a level that waits.
+  std::size_t returned_in_chains_ GUARDED_BY(mu_) = 0;
+  std::optional<Wanted> asleep_for_ GUARDED_BY(mu_);
+  std::optional<Wanted> watched_for_ GUARDED_BY(mu_);
 };
 
 }  // namespace erlang_python

@@ -1,21 +1,23 @@
 #pragma once
 
-#include <mutex>
-
+#include "base/mutex.h"
+#include "callback/callback_sender.h"
 #include "callback/callbacks.h"
+#include "callback/erlang_link.h"
 #include "context/announced_atoms.h"
 #include "context/spin_policy.h"
 #include "protocol/port_config.h"
-#include "python/erlang_link.h"
 #include "runtime/dispatcher.h"
 #include "runtime/output_sink.h"
 #include "runtime/stdin_reader.h"
 #include "runtime/stdout_writer.h"
 #include "runtime/ticker.h"
+#include "sandbox/sandbox.h"
 
 namespace erlang_python {
 
 class PortLoop;
+class Segments;
 
 /// What every context of the port process shares. Built by main, outlives all contexts.
 struct Services {
@@ -28,9 +30,12 @@ struct Services {
   Dispatcher& dispatcher;
   AnnouncedAtoms& atoms;
   Callbacks& callbacks;
+  CallbackSender& calls;
   const ErlangLink& link;
   ThreadCensus& census;
-  std::mutex& interpreter_creation_mu;
+  Mutex& interpreter_creation_mu;
+  Sandbox& sandbox;
+  Segments* segments;  ///< null: large values go through the pipe
 };
 
 }  // namespace erlang_python

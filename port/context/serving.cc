@@ -1,12 +1,16 @@
-// The part of Context that waits for requests: reads stdin, or sleeps. See docs/design.md, "Leader and followers".
+// The part of Context that takes requests from the mailbox, and waits for them: it reads stdin, or sleeps. See
+// docs/design.md, "Leader and followers".
 
 #include <poll.h>
 
 #include "base/clock.h"
+#include "context/answers.h"
 #include "context/context.h"
 
 namespace erlang_python {
 namespace {
+
+constexpr int kLoopRetryMs = 20;
 
 void pause_cpu() {
 #if defined(__x86_64__)
@@ -27,11 +31,12 @@ void Context::serve() {
   while (!stopped_) {
     run_waiting();
     if (stopped_) return;
-    if (looping_) {
-      run_loop();
-    } else {
+    if (!tasks_.any_yet()) {
       await_mail({});
+      continue;
     }
+    if (loop_is_broken()) await_mail({}, {-1, -1, kLoopRetryMs});
+    run_loop();
   }
 }
 
@@ -39,18 +44,46 @@ void Context::run_waiting() {
   if (mailbox_.empty()) return;
   services_.census.enter();
   enter_python();
-  while (!stopped_ && !looping_) {
+  while (!stopped_ && (!tasks_.any_yet() || loop_is_broken())) {
     auto request = mailbox_.pop();
     if (!request) break;
     execute(*request);
-    if (services_.writer.congested()) {
-      interpreter_->detach();
-      services_.writer.wait_for_room();
-      interpreter_->attach();
-    }
+    wait_for_room();
   }
   leave_python();
   services_.census.leave();
+}
+
+void Context::execute(Request& request, bool apart) {
+  const Message& message = request.message;
+  if (request.is_husk()) return runner_.forget(request.rest, apart);
+  switch (message.operation) {
+    case Operation::kDropEnv:
+      return runner_.drop_env(message.env, apart);
+    case Operation::kStopContext:
+      stop_alias_ = text_of(message.alias);
+      stopped_ = true;
+      return;
+    case Operation::kResult:
+      return;  // of a callback that was given up
+    case Operation::kCancel:
+      // A request that was about to give way when the CANCEL came is back in the mailbox.
+      if (answer_waiting(services_.writer, mailbox_, message.alias, "cancelled")) return;
+      return tasks_.cancel(text_of(message.alias), Interruption::kCancelled);
+    case Operation::kCredit:
+      return tasks_.take_credit(request);
+    case Operation::kCheck:
+      return runner_.check(request, loop_is_broken(), apart);
+    default:
+      return runner_.run(request, apart);
+  }
+}
+
+void Context::wait_for_room() {
+  if (!services_.writer.congested()) return;
+  interpreter_->detach();
+  services_.writer.wait_for_room();
+  interpreter_->attach();
 }
 
 void Context::enter_python() {

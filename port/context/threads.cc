@@ -5,8 +5,9 @@
 #include <memory>
 #include <utility>
 
+#include "base/thread_name.h"
 #include "context/contexts.h"
-#include "python/start.h"
+#include "interpreter/interpreter.h"
 #include "runtime/crash_handler.h"
 
 namespace erlang_python {
@@ -14,8 +15,6 @@ namespace {
 
 // CPython counts on the 8 MiB of a main thread; callbacks nest on top of one another. Only touched pages cost memory.
 constexpr std::size_t kStackBytes = 64 * 1024 * 1024;
-
-Bytes bytes_of(const std::string& text) { return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}; }
 
 }  // namespace
 
@@ -45,7 +44,7 @@ void Contexts::new_context(const Frame& frame, const Message& message) {
   if (message.context == 0) return reply_bad_request(message.alias, 0, "context 0");
   auto context = std::make_shared<Context>(message.context, static_cast<Mode>(*mode), std::move(preload), services_);
   {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     if (!contexts_.emplace(message.context, context).second) {
       return reply_bad_request(message.alias, 0, "a context with this number exists");
     }
@@ -55,7 +54,7 @@ void Contexts::new_context(const Frame& frame, const Message& message) {
 
 void Contexts::start(Start start) {
   if (start.context->mode() == Mode::kOwnGil) {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     if (for_parked_.size() < parked_) {
       for_parked_.push_back(std::move(start));
       parked_bell_.notify_one();
@@ -75,13 +74,13 @@ void Contexts::start(Start start) {
     return;
   }
   {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     contexts_.erase(start.context->context());
   }
   start.context->fail_start(bytes_of(start.alias), "no thread: the operating system refuses one more");
 }
 
-void* Contexts::thread_entry(void* argument) {
+void* Contexts::thread_entry(void* argument) noexcept {
   const std::unique_ptr<std::pair<Contexts*, Start>> owned(static_cast<std::pair<Contexts*, Start>*>(argument));
   const SignalStack signal_stack;
   owned->first->serve_thread(std::move(owned->second));
@@ -89,11 +88,15 @@ void* Contexts::thread_entry(void* argument) {
 }
 
 void Contexts::serve_thread(Start start) {
+  const auto name_after = [](const Start& served) {
+    name_this_thread("py_ctx_" + std::to_string(served.context->context()));
+  };
+  name_after(start);
   auto opened = Interpreter::open({start.context->mode(), start.context->context(), services_.config, services_.link,
                                    services_.interpreter_creation_mu});
   if (!opened) {
     {
-      const std::scoped_lock lock(mu_);
+      const MutexLock lock(mu_);
       contexts_.erase(start.context->context());
     }
     start.context->fail_start(bytes_of(start.alias), opened.error().message);
@@ -103,7 +106,7 @@ void Contexts::serve_thread(Start start) {
   for (;;) {
     const bool reusable = start.context->run(*interpreter, bytes_of(start.alias));
     {
-      const std::scoped_lock lock(mu_);
+      const MutexLock lock(mu_);
       const auto found = contexts_.find(start.context->context());
       if (found != contexts_.end() && found->second == start.context) contexts_.erase(found);
     }
@@ -117,7 +120,9 @@ void Contexts::serve_thread(Start start) {
       return;
     }
     if (interpreters_can_end()) return;
+    name_this_thread("py_parked");
     start = wait_parked();
+    name_after(start);
     interpreter->attach();
     interpreter->assign_to(start.context->context());
     interpreter->detach();
@@ -125,9 +130,9 @@ void Contexts::serve_thread(Start start) {
 }
 
 Contexts::Start Contexts::wait_parked() {
-  std::unique_lock lock(mu_);
+  const MutexLock lock(mu_);
   ++parked_;
-  parked_bell_.wait(lock, [this] { return !for_parked_.empty(); });
+  while (for_parked_.empty()) parked_bell_.wait(mu_);
   --parked_;
   Start next = std::move(for_parked_.front());
   for_parked_.pop_front();

@@ -1,18 +1,24 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "callback/request_scope.h"
-#include "context/request.h"
+#include "conversion/encode.h"
+#include "etf/term_writer.h"
+#include "protocol/messages.h"
 #include "python/py_ref.h"
+#include "request/escalation.h"
+#include "request/request.h"
+#include "request/request_scope.h"
 
 namespace erlang_python {
 
-class Context;
+class Tasks;
 
 /// What Erlang has room for.
 struct Credit {
@@ -28,32 +34,31 @@ struct Credit {
 
 /// A request that goes on after its first step, on the event loop of its context: a coroutine, or a stream. Its
 /// context's thread only, attached, unless said otherwise.
-struct Ticket {
-  std::weak_ptr<Context> context;
+class Ticket {
+ public:
+  std::weak_ptr<Tasks> tasks;
   std::string alias;  ///< constant
   std::uint32_t flags = 0;
   std::uint32_t slot = 0;  ///< 0 once it was given back
   std::int64_t deadline_ns = 0;
   RequestScope scope;
   std::vector<std::uint8_t> caller;  ///< what scope.caller shows
-  PyRef shown_as_main;
-  PyRef object;                            ///< the one Python object for it; until it is answered
-  Interruption why = Interruption::kNone;  ///< it was cancelled, or is too late
-  bool answered = false;
-  bool interrupted = false;  ///< KeyboardInterrupt was set in one of its steps
-  /// When it was last told to end, by asyncio's cancel() or an interrupt: from then on it is left to its finally blocks
-  /// for a while. With a GIL.
-  std::int64_t told_ns = 0;
-  std::int64_t late_ns = 0;  ///< when it was first told that it is late
-  bool stuck_reported = false;
+  std::shared_ptr<Namespace> home;
+  PyRef object;                        ///< the one Python object for it; until it is answered
+  std::int64_t late_ns = 0;            ///< when it was first told that it is late
+  std::atomic<bool> answered = false;  ///< the interrupter looks, too
 
   // Of a stream.
-  Credit credit{1000, 1024 * 1024};
+  Credit credit{kFirstCreditItems, kFirstCreditBytes};
   bool waits_for_credit = false;
-  std::size_t too_large_bytes = 0;  ///< of an item that no frame can hold
+  std::optional<Excess> too_large;  ///< an item that may not be sent
 
-  Bytes alias_bytes() const { return {reinterpret_cast<const std::uint8_t*>(alias.data()), alias.size()}; }
+  Bytes alias_bytes() const { return bytes_of(alias); }
   bool has_credit() const { return credit.items > 0 && credit.bytes > 0; }
+
+ private:
+  friend class Interrupter;
+  Escalation ending_;  ///< with the lock of the request stack: Interrupter::Locked::ending()
 };
 
 }  // namespace erlang_python

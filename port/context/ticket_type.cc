@@ -2,8 +2,9 @@
 
 #include <new>
 
-#include "context/context.h"
-#include "python/erlang_module.h"
+#include "callback/erlang_module.h"
+#include "context/tasks.h"
+#include "python/entry.h"
 
 namespace erlang_python {
 namespace {
@@ -14,7 +15,7 @@ struct TicketObject {
 
 Ticket& ticket_of(PyObject* self) { return *reinterpret_cast<TicketObject*>(self)->ticket; }
 
-void destroy(PyObject* self) {
+void destroy(PyObject* self) noexcept {
   PyTypeObject* type = Py_TYPE(self);
   reinterpret_cast<TicketObject*>(self)->ticket.~shared_ptr();
   type->tp_free(self);
@@ -22,86 +23,89 @@ void destroy(PyObject* self) {
 }
 
 /// Null with RuntimeError set: the context has stopped.
-std::shared_ptr<Context> context_of(PyObject* self) {
-  auto context = ticket_of(self).context.lock();
-  if (!context) PyErr_SetString(PyExc_RuntimeError, "the context of this request has stopped");
-  return context;
+std::shared_ptr<Tasks> tasks_of(PyObject* self) {
+  auto tasks = ticket_of(self).tasks.lock();
+  if (!tasks) PyErr_SetString(PyExc_RuntimeError, "the context of this request has stopped");
+  return tasks;
 }
 
-PyObject* finish(PyObject* self, PyObject* value) {
-  const auto context = context_of(self);
-  if (!context) return nullptr;
-  context->finish_ticket(ticket_of(self), value);
+PyObject* finish(PyObject* self, PyObject* value) noexcept {
+  const auto tasks = tasks_of(self);
+  if (!tasks) return nullptr;
+  tasks->finish(ticket_of(self), value);
   Py_RETURN_NONE;
 }
 
-PyObject* fail(PyObject* self, PyObject* exception) {
-  const auto context = context_of(self);
-  if (!context) return nullptr;
-  context->fail_ticket(ticket_of(self), exception);
+PyObject* fail(PyObject* self, PyObject* exception) noexcept {
+  const auto tasks = tasks_of(self);
+  if (!tasks) return nullptr;
+  tasks->fail(ticket_of(self), exception);
   Py_RETURN_NONE;
 }
 
-PyObject* end(PyObject* self, PyObject*) {
-  const auto context = context_of(self);
-  if (!context) return nullptr;
-  context->end_stream(ticket_of(self));
+PyObject* end(PyObject* self, PyObject*) noexcept {
+  const auto tasks = tasks_of(self);
+  if (!tasks) return nullptr;
+  tasks->end_stream(ticket_of(self));
   Py_RETURN_NONE;
 }
 
-PyObject* item(PyObject* self, PyObject* value) {
-  const auto context = context_of(self);
-  if (!context || !context->send_item(ticket_of(self), value)) return nullptr;
+PyObject* item(PyObject* self, PyObject* value) noexcept {
+  const auto tasks = tasks_of(self);
+  if (!tasks || !tasks->send_item(ticket_of(self), value)) return nullptr;
   return PyBool_FromLong(ticket_of(self).has_credit() ? 1 : 0);
 }
 
-PyObject* pump(PyObject* self, PyObject* iterator) {
-  const auto context = context_of(self);
-  if (!context) return nullptr;
-  const auto pumped = context->pump(ticket_of(self), iterator);
+PyObject* pump(PyObject* self, PyObject* iterator) noexcept {
+  const auto tasks = tasks_of(self);
+  if (!tasks) return nullptr;
+  const auto pumped = tasks->pump(ticket_of(self), iterator);
   if (!pumped) return nullptr;
   return PyLong_FromLong(static_cast<long>(*pumped));
 }
 
-PyObject* want_credit(PyObject* self, PyObject*) {
+PyObject* want_credit(PyObject* self, PyObject*) noexcept {
   Ticket& ticket = ticket_of(self);
   ticket.waits_for_credit = !ticket.has_credit();
   return PyBool_FromLong(ticket.waits_for_credit ? 1 : 0);
 }
 
-PyObject* expire(PyObject* self, PyObject*) {
-  const auto context = context_of(self);
-  if (!context) return nullptr;
-  context->note_late(ticket_of(self));
+PyObject* expire(PyObject* self, PyObject*) noexcept {
+  const auto tasks = tasks_of(self);
+  if (!tasks) return nullptr;
+  tasks->note_late(ticket_of(self));
   Py_RETURN_NONE;
 }
 
-PyObject* cancel(PyObject* self, PyObject*) {
-  const auto context = context_of(self);
-  if (!context) return nullptr;
-  context->note_told(ticket_of(self), Interruption::kCancelled);
+PyObject* cancel(PyObject* self, PyObject*) noexcept {
+  const auto tasks = tasks_of(self);
+  if (!tasks) return nullptr;
+  tasks->note_told(ticket_of(self), Interruption::kCancelled);
   Py_RETURN_NONE;
 }
 
 PyMethodDef methods[] = {
-    {"finish", finish, METH_O, "finish(value) -> None\n\nThe coroutine has returned this value."},
-    {"fail", fail, METH_O, "fail(exception) -> None\n\nThe coroutine or stream has raised this exception."},
-    {"end", end, METH_NOARGS, "end() -> None\n\nThe stream has no more items."},
-    {"item", item, METH_O, "item(value) -> bool\n\nSend an item of the stream. False: there is no more credit."},
-    {"pump", pump, METH_O,
+    {"finish", method(finish), METH_O, "finish(value) -> None\n\nThe coroutine has returned this value."},
+    {"fail", method(fail), METH_O, "fail(exception) -> None\n\nThe coroutine or stream has raised this exception."},
+    {"end", method(end), METH_NOARGS, "end() -> None\n\nThe stream has no more items."},
+    {"item", method(item), METH_O,
+     "item(value) -> bool\n\nSend an item of the stream. False: there is no more credit."},
+    {"pump", method(pump), METH_O,
      "pump(iterator) -> int\n\nSend items of an iterator for about a millisecond. 0: there are more, 1: there is no "
      "more "
      "credit, 2: the iterator has ended."},
-    {"want_credit", want_credit, METH_NOARGS,
+    {"want_credit", method(want_credit), METH_NOARGS,
      "want_credit() -> bool\n\nTrue: there is none now, and erlang._tasks.credited() will be called when there is."},
-    {"cancel", cancel, METH_NOARGS, "cancel() -> None\n\nIt was cancelled: what fails from now on fails for it."},
-    {"expire", expire, METH_NOARGS, "expire() -> None\n\nThe timeout has passed: what fails from now on fails for it."},
+    {"cancel", method(cancel), METH_NOARGS,
+     "cancel() -> None\n\nIt was cancelled: what fails from now on fails for it."},
+    {"expire", method(expire), METH_NOARGS,
+     "expire() -> None\n\nThe timeout has passed: what fails from now on fails for it."},
     {nullptr, nullptr, 0, nullptr},
 };
 
 PyType_Slot slots[] = {
     {Py_tp_doc, const_cast<char*>("A request that goes on on the event loop of its context.")},
-    {Py_tp_dealloc, reinterpret_cast<void*>(destroy)},
+    {Py_tp_dealloc, slot(destroy)},
     {Py_tp_methods, methods},
     {0, nullptr},
 };

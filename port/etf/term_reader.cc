@@ -2,7 +2,6 @@
 
 #include <ei.h>
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 
@@ -33,10 +32,6 @@ constexpr std::array<TermKind, 256> make_kinds() {
 
 constexpr std::array<TermKind, 256> kKinds = make_kinds();
 
-bool is_ascii(Bytes bytes) {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::uint8_t byte) { return byte < 0x80; });
-}
-
 std::string utf8_of_latin1(Bytes latin1) {
   std::string text;
   text.reserve(latin1.size() * 2);
@@ -51,14 +46,7 @@ std::string utf8_of_latin1(Bytes latin1) {
   return text;
 }
 
-std::string_view as_text(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
-
 }  // namespace
-
-std::uint32_t TermReader::word(std::size_t offset) const {
-  const std::uint8_t* at = bytes_.data() + position_ + offset;
-  return std::uint32_t{at[0]} << 24 | std::uint32_t{at[1]} << 16 | std::uint32_t{at[2]} << 8 | at[3];
-}
 
 const char* TermReader::ei_bytes() const { return reinterpret_cast<const char*>(bytes_.data() + position_); }
 
@@ -86,7 +74,7 @@ std::optional<Bytes> TermReader::read_atom_bytes() {
     length = byte(1);
   } else if ((tag == kUtf8Atom || tag == kLatin1Atom) && has(3)) {
     header = 3;
-    length = std::size_t{byte(1)} << 8 | byte(2);
+    length = half_word(1);
   } else {
     return std::nullopt;
   }
@@ -103,7 +91,7 @@ std::optional<std::string_view> TermReader::read_atom() {
   const bool latin1 = next_is_latin1_atom();
   const auto name = read_atom_bytes();
   if (!name) return std::nullopt;
-  if (!latin1 || is_ascii(*name)) return as_text(*name);
+  if (!latin1 || is_ascii(*name)) return view_of(*name);
   return latin1_names_.emplace_front(utf8_of_latin1(*name));
 }
 
@@ -173,7 +161,7 @@ std::optional<Bytes> TermReader::read_binary() {
 
 std::optional<Bytes> TermReader::read_string() {
   if (!has(3) || byte(0) != kString) return std::nullopt;
-  const std::size_t length = std::size_t{byte(1)} << 8 | byte(2);
+  const std::size_t length = half_word(1);
   if (!has(3 + length)) return std::nullopt;
   return take(3, length);
 }
@@ -220,7 +208,7 @@ std::optional<std::size_t> TermReader::read_map_header() {
 }
 
 std::optional<std::string_view> TermReader::read_name() {
-  if (const auto binary = read_binary()) return as_text(*binary);
+  if (const auto binary = read_binary()) return view_of(*binary);
   return read_atom();
 }
 

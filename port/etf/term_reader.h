@@ -5,13 +5,14 @@
 #include <forward_list>
 #include <functional>
 #include <optional>
-#include <span>
 #include <string>
 #include <string_view>
 
+#include "base/bytes.h"
+
 namespace erlang_python {
 
-using Bytes = std::span<const std::uint8_t>;
+class ReceivedSegments;
 
 /// What the next term is, by its tag. One kind may have several tags on the wire.
 enum class TermKind {
@@ -37,7 +38,10 @@ enum class TermKind {
 /// reader and every view it returns. Not thread-safe; holds no Python objects.
 class TermReader {
  public:
-  explicit TermReader(Bytes bytes) : bytes_(bytes) {}
+  explicit TermReader(Bytes bytes, ReceivedSegments* segments = nullptr) : bytes_(bytes), segments_(segments) {}
+
+  /// The large binaries of the frame, which are not in it; null when it has none.
+  ReceivedSegments* segments() const { return segments_; }
 
   std::size_t position() const { return position_; }
   std::size_t remaining() const { return bytes_.size() - position_; }
@@ -84,15 +88,17 @@ class TermReader {
   /// Number of pairs; key, value, key, value ... follow.
   std::optional<std::size_t> read_map_header();
 
-  /// Passes over one term of any kind, at most kMaxDepth levels deep, and returns its bytes, without a version byte.
-  std::optional<Bytes> skip();
+  /// Passes over one term of any kind and returns its bytes, without a version byte. `levels`: how deep it may be; no
+  /// more than kMaxDepth.
+  std::optional<Bytes> skip(std::size_t levels = kMaxDepth);
   /// The same at any depth, without the stack that a check of how large a fun says to be would need.
   std::optional<Bytes> skip_deep();
 
   /// The same, and calls `visitor` with the UTF-8 name of each atom in the term, also of node and module names; it may
-  /// have seen some when the term turns out to be malformed.
+  /// have seen some when the term turns out to be malformed. Adds to `heap_bytes` what the term takes when it is
+  /// decoded (etf/heap_size.h).
   using AtomVisitor = std::function<void(std::string_view)>;
-  std::optional<Bytes> skip(const AtomVisitor& visitor);
+  std::optional<Bytes> skip(const AtomVisitor& visitor, std::size_t& heap_bytes);
 
   /// An atom or a binary as text; the two are interchangeable for names in requests.
   std::optional<std::string_view> read_name();
@@ -108,16 +114,19 @@ class TermReader {
 
  private:
   struct SkipStep;
+  struct Observer;
 
   bool has(std::size_t count) const { return remaining() >= count; }
   std::uint8_t byte(std::size_t offset) const { return bytes_[position_ + offset]; }
-  std::uint32_t word(std::size_t offset) const;
+  std::size_t half_word(std::size_t offset) const { return read_be16(bytes_.data() + position_ + offset); }
+  std::uint32_t word(std::size_t offset) const { return read_be32(bytes_.data() + position_ + offset); }
   const char* ei_bytes() const;
   Bytes take(std::size_t header, std::size_t count);
-  bool skip_one(SkipStep& step, const AtomVisitor* visitor);
-  std::optional<Bytes> skip_term(const AtomVisitor* visitor);
+  bool skip_one(SkipStep& step, Observer* observer);
+  std::optional<Bytes> skip_term(Observer* observer, std::size_t levels);
 
   Bytes bytes_;
+  ReceivedSegments* segments_;
   std::size_t position_ = 0;
   std::forward_list<std::string> latin1_names_;
 };

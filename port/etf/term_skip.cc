@@ -1,5 +1,7 @@
+#include <algorithm>
 #include <array>
 
+#include "etf/heap_size.h"
 #include "etf/tags.h"
 #include "etf/term_reader.h"
 
@@ -13,8 +15,18 @@ struct TermReader::SkipStep {
   std::size_t end;       ///< position where the last child must end; 0: anywhere
 };
 
+/// Who wants to know what is passed over.
+struct TermReader::Observer {
+  const AtomVisitor& visitor;
+  std::size_t& heap_bytes;
+};
+
 /// Passes over the next term without the terms inside it.
-bool TermReader::skip_one(SkipStep& step, const AtomVisitor* visitor) {
+bool TermReader::skip_one(SkipStep& step, Observer* observer) {
+  const auto takes = [observer](std::size_t heap_bytes) {
+    if (observer != nullptr) observer->heap_bytes += heap_bytes;
+    return true;
+  };
   const auto pass = [this](std::size_t count) {
     if (!has(count)) return false;
     position_ += count;
@@ -25,8 +37,8 @@ bool TermReader::skip_one(SkipStep& step, const AtomVisitor* visitor) {
     if (!pass(header)) return false;
     const auto node = read_atom();
     if (!node || !pass(count)) return false;
-    if (visitor != nullptr) (*visitor)(*node);
-    return true;
+    if (observer != nullptr) observer->visitor(*node);
+    return takes(heap_size::kIdentifier);
   };
 
   if (at_end()) return false;
@@ -35,9 +47,9 @@ bool TermReader::skip_one(SkipStep& step, const AtomVisitor* visitor) {
     case kSmallLatin1Atom:
     case kUtf8Atom:
     case kSmallUtf8Atom: {
-      if (visitor == nullptr) return read_atom_bytes().has_value();
+      if (observer == nullptr) return read_atom_bytes().has_value();
       const auto name = read_atom();
-      if (name) (*visitor)(*name);
+      if (name) observer->visitor(*name);
       return name.has_value();
     }
     case kSmallInteger:
@@ -45,31 +57,37 @@ bool TermReader::skip_one(SkipStep& step, const AtomVisitor* visitor) {
     case kInteger:
       return pass(5);
     case kSmallBig:
-    case kLargeBig:
-      return read_big().has_value();
+    case kLargeBig: {
+      const auto number = read_big();
+      return number && takes(heap_size::integer(number->magnitude.size()));
+    }
     case kNewFloat:
-      return pass(9);
-    case kBinary:
-      return read_binary().has_value();
-    case kString:
-      return read_string().has_value();
+      return pass(9) && takes(heap_size::kFloat);
+    case kBinary: {
+      const auto bytes = read_binary();
+      return bytes && takes(heap_size::binary(bytes->size()));
+    }
+    case kString: {
+      const auto elements = read_string();
+      return elements && takes(heap_size::kCell * elements->size());
+    }
     case kNil:
       return pass(1);
     case kList: {
       const auto count = read_list_header();
       if (count) step.children = *count + 1;
-      return count.has_value();
+      return count && takes(heap_size::kCell * *count);
     }
     case kSmallTuple:
     case kLargeTuple: {
       const auto arity = read_tuple_header();
       if (arity) step.children = *arity;
-      return arity.has_value();
+      return arity && takes(heap_size::tuple(*arity));
     }
     case kMap: {
       const auto pairs = read_map_header();
       if (pairs) step.children = *pairs * 2;
-      return pairs.has_value();
+      return pairs && takes(heap_size::map(*pairs));
     }
     case kPid:  // id, serial, creation
       return pass_node_then(1, 4 + 4 + 1);
@@ -85,7 +103,7 @@ bool TermReader::skip_one(SkipStep& step, const AtomVisitor* visitor) {
     case kNewReference:
     case kNewerReference: {
       if (!has(3)) return false;
-      const std::size_t words = std::size_t{byte(1)} << 8 | byte(2);
+      const std::size_t words = half_word(1);
       const std::size_t creation = byte(0) == kNewReference ? 1 : 4;
       return words > 0 && words <= 5 && pass_node_then(3, creation + 4 * words);
     }
@@ -93,11 +111,12 @@ bool TermReader::skip_one(SkipStep& step, const AtomVisitor* visitor) {
       if (!has(6)) return false;
       const std::size_t length = word(1);
       const std::uint8_t bits = byte(5);
-      return length > 0 && bits >= 1 && bits <= 8 && remaining() - 6 >= length && pass(6 + length);
+      return length > 0 && bits >= 1 && bits <= 8 && remaining() - 6 >= length && pass(6 + length) &&
+             takes(heap_size::bitstring(length));
     }
     case kExport:  // module, function, arity
       step.children = 3;
-      return pass(1);
+      return pass(1) && takes(heap_size::kExport);
     case kNewFun: {
       // size (counts itself), arity, uniq, index, number of free variables; then module, old index, old uniq, pid and
       // the free variables.
@@ -108,14 +127,14 @@ bool TermReader::skip_one(SkipStep& step, const AtomVisitor* visitor) {
       if (size < kFixed - 1 || remaining() - 1 < size || free_variables > size) return false;
       step.children = 4 + free_variables;
       step.end = position_ + 1 + size;
-      return pass(kFixed);
+      return pass(kFixed) && takes(heap_size::fun(free_variables));
     }
     default:
       return false;
   }
 }
 
-std::optional<Bytes> TermReader::skip_term(const AtomVisitor* visitor) {
+std::optional<Bytes> TermReader::skip_term(Observer* observer, std::size_t levels) {
   const std::size_t start = position_;
   const auto refuse = [&]() -> std::optional<Bytes> {
     position_ = start;
@@ -127,9 +146,9 @@ std::optional<Bytes> TermReader::skip_term(const AtomVisitor* visitor) {
   std::size_t depth = 0;
   for (;;) {
     SkipStep step{};
-    if (!skip_one(step, visitor)) return refuse();
+    if (!skip_one(step, observer)) return refuse();
     if (step.children > 0) {
-      if (depth == kMaxDepth) return refuse();
+      if (depth >= levels) return refuse();
       open[depth++] = step;
       continue;
     }
@@ -154,8 +173,11 @@ std::optional<Bytes> TermReader::skip_deep() {
   return bytes_.subspan(start, position_ - start);
 }
 
-std::optional<Bytes> TermReader::skip() { return skip_term(nullptr); }
+std::optional<Bytes> TermReader::skip(std::size_t levels) { return skip_term(nullptr, std::min(levels, kMaxDepth)); }
 
-std::optional<Bytes> TermReader::skip(const AtomVisitor& visitor) { return skip_term(&visitor); }
+std::optional<Bytes> TermReader::skip(const AtomVisitor& visitor, std::size_t& heap_bytes) {
+  Observer observer{visitor, heap_bytes};
+  return skip_term(&observer, kMaxDepth);
+}
 
 }  // namespace erlang_python

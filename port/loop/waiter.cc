@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "loop/companion.h"
+#include "thread/current_thread.h"
 
 namespace erlang_python {
 namespace {
@@ -19,13 +20,12 @@ constexpr std::int64_t kExactBelowNs = 20 * kNsPerMs;
 
 constexpr std::int64_t kNsPerSecond = 1'000 * kNsPerMs;
 
-thread_local LoopCompanion* companion_of_thread = nullptr;
-
 /// How many times this process is the child of a fork that it lived through.
 std::atomic<unsigned> forks = 0;
 
 void count_forks() {
-  static const int registered = pthread_atfork(nullptr, nullptr, [] { forks.fetch_add(1, std::memory_order_relaxed); });
+  static const int registered =
+      pthread_atfork(nullptr, nullptr, []() noexcept { forks.fetch_add(1, std::memory_order_relaxed); });
   static_cast<void>(registered);
 }
 
@@ -38,9 +38,9 @@ void on_ready(uv_poll_t* handle, int, int) noexcept { end_sleep(handle->loop); }
 
 }  // namespace
 
-LoopCompanion* thread_companion() { return companion_of_thread; }
+LoopCompanion* thread_companion() { return current_thread().companion; }
 
-void set_thread_companion(LoopCompanion* companion) { companion_of_thread = companion; }
+void set_thread_companion(LoopCompanion* companion) { current_thread().companion = companion; }
 
 std::unique_ptr<Waiter> Waiter::open(int& code) {
   count_forks();

@@ -9,7 +9,7 @@
 #include <span>
 
 #include "base/unique_fd.h"
-#include "python/wake_slot.h"
+#include "thread/wake_slot.h"
 
 namespace erlang_python {
 

@@ -27,6 +27,8 @@ std::optional<Shape> shape_of(std::int64_t operation) {
     case static_cast<int>(Operation::kPiece):
     case static_cast<int>(Operation::kLastPiece):
       return Shape{4, true, false, false};
+    case static_cast<int>(Operation::kWithSegments):
+      return Shape{5, true, false, false};
     case static_cast<int>(Operation::kResult):
       return Shape{4, false, true, false};
     case static_cast<int>(Operation::kNewContext):
@@ -36,15 +38,20 @@ std::optional<Shape> shape_of(std::int64_t operation) {
     case static_cast<int>(Operation::kDropEnv):
       return Shape{3, false, true, false};
     case static_cast<int>(Operation::kInterrupt):
+    case static_cast<int>(Operation::kCheck):
       return Shape{3, true, true, false};
     case static_cast<int>(Operation::kCancel):
       return Shape{3, true, true, false};
     case static_cast<int>(Operation::kCredit):
       return Shape{5, true, true, false};
     case static_cast<int>(Operation::kStats):
+    case static_cast<int>(Operation::kRestrict):
       return Shape{2, true, false, false};
     case static_cast<int>(Operation::kFunctions):
     case static_cast<int>(Operation::kMessagesTaken):
+    case static_cast<int>(Operation::kSegmentsOpened):
+    case static_cast<int>(Operation::kSegmentsRead):
+    case static_cast<int>(Operation::kDiscard):
       return Shape{2, false, false, false};
     default:
       return std::nullopt;
@@ -121,9 +128,10 @@ std::variant<Message, Malformed> parse_message(Bytes frame) {
     if (*operation == static_cast<int>(Operation::kResult) && !read_number(reader, message.callback)) {
       return refuse("callback is not a non-negative integer");
     }
-    const bool piece =
-        *operation == static_cast<int>(Operation::kPiece) || *operation == static_cast<int>(Operation::kLastPiece);
-    if (piece && !read_number(reader, message.slot)) return refuse("slot is not a non-negative integer");
+    const bool part = *operation == static_cast<int>(Operation::kPiece) ||
+                      *operation == static_cast<int>(Operation::kLastPiece) ||
+                      *operation == static_cast<int>(Operation::kWithSegments);
+    if (part && !read_number(reader, message.slot)) return refuse("slot is not a non-negative integer");
   }
   message.operation = static_cast<Operation>(*operation);
   message.body = reader.position();
@@ -143,6 +151,20 @@ void begin_notice(TermWriter& out, Notice notice, std::size_t further_elements) 
   out.version();
   out.tuple_header(1 + further_elements);
   out.integer(static_cast<std::int64_t>(notice));
+}
+
+void write_segments(TermWriter& out, Bytes key, const PutAside& aside) {
+  begin_notice(out, Notice::kSegments, 3);
+  out.raw(key);
+  out.integer(aside.token());
+  out.list_header(aside.parts().size());
+  for (const PutAside::Part& part : aside.parts()) {
+    out.tuple_header(2);
+    out.integer(static_cast<std::int64_t>(part.segment.offset));
+    out.integer(static_cast<std::int64_t>(part.segment.bytes));
+  }
+  out.nil();
+  finish_frame(out);
 }
 
 void finish_frame(TermWriter& out) { write_be32(out.data(), out.size() - kLengthBytes); }
@@ -184,14 +206,32 @@ void write_bad_request(TermWriter& out, std::string_view reason) {
   out.binary(reason);
 }
 
-void write_too_large(TermWriter& out, std::size_t bytes, std::size_t max_bytes) {
+void write_sandbox_unavailable(TermWriter& out, std::string_view what) {
+  out.version();
+  out.tuple_header(2);
+  out.atom("error");
+  out.tuple_header(2);
+  out.atom("sandbox_unavailable");
+  out.binary(what);
+}
+
+void write_unhealthy(TermWriter& out, std::string_view trouble) {
+  out.version();
+  out.tuple_header(2);
+  out.atom("error");
+  out.tuple_header(2);
+  out.atom("unhealthy");
+  out.binary(trouble);
+}
+
+void write_too_large(TermWriter& out, const Excess& excess) {
   out.version();
   out.tuple_header(2);
   out.atom("error");
   out.tuple_header(3);
   out.atom("too_large");
-  out.integer(static_cast<std::int64_t>(bytes));
-  out.integer(static_cast<std::int64_t>(max_bytes));
+  out.integer(static_cast<std::int64_t>(excess.bytes));
+  out.integer(static_cast<std::int64_t>(excess.max_bytes));
 }
 
 void write_context_died_stopped(TermWriter& out) { write_error(out, "context_died", "stopped"); }

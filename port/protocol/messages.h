@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -31,6 +32,12 @@ enum class Operation : std::uint8_t {
   kMessagesTaken = 16,
   kCancel = 17,
   kCredit = 18,
+  kCheck = 19,
+  kRestrict = 20,
+  kSegmentsOpened = 21,
+  kWithSegments = 22,
+  kSegmentsRead = 23,
+  kDiscard = 24,
 };
 
 /// First element of the header of a frame to Erlang.
@@ -51,6 +58,9 @@ enum class Notice : std::uint8_t {
   kLargeMessage = 14,
   kStarted = 15,
   kItems = 16,
+  kSegmentFile = 17,
+  kSegments = 18,
+  kSegmentsFree = 19,
 };
 
 enum RequestFlag : std::uint32_t {
@@ -58,11 +68,24 @@ enum RequestFlag : std::uint32_t {
   kStrict = 2,
   kBuffer = 4,
   kTask = 8,     ///< a value that is awaitable is awaited on the context's event loop
-  kStream = 16,  ///< the value is iterated
+  kNoneAs = 16,  ///< two bits: what None is in the answer, an index of kNoneAtoms, 0 for the pool's choice
+  kStream = 64,  ///< the value is iterated
 };
-constexpr std::uint32_t kAllRequestFlags = kTraceback | kStrict | kBuffer | kTask | kStream;
+constexpr std::uint32_t kNoneAsBits = 3 * kNoneAs;
+constexpr std::uint32_t kAllRequestFlags = kTraceback | kStrict | kBuffer | kTask | kNoneAsBits | kStream;
+
+/// The atoms that None may be.
+constexpr std::array<std::string_view, 4> kNoneAtoms = {"", "none", "nil", "undefined"};
+
+/// What a stream may send before it gets credit.
+constexpr std::int64_t kFirstCreditItems = 1000;
+constexpr std::int64_t kFirstCreditBytes = 1024 * 1024;
 
 using ContextId = std::uint32_t;
+
+/// Environments that are no process's own: the caller has none, and the shared namespace of the context.
+constexpr std::uint64_t kNoEnv = 0;
+constexpr std::uint64_t kSharedEnv = 1;
 
 /// What the reader needs to know of a frame; fields that an operation does not have stay 0.
 struct Message {
@@ -79,9 +102,6 @@ struct Message {
   std::size_t body = 0;        ///< position in the frame of the first term after the header fields
 };
 
-/// The bytes of an alias as a key.
-inline std::string text_of(Bytes bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
-
 /// Why a frame was refused, with the alias and slot when they could be read, so that the caller can be told.
 struct Malformed {
   std::string reason;
@@ -97,14 +117,18 @@ std::variant<Message, Malformed> parse_message(Bytes frame);
 void begin_reply(TermWriter& out, Bytes alias, std::uint32_t slot);
 void begin_notice(TermWriter& out, Notice notice, std::size_t further_elements);
 void finish_frame(TermWriter& out);
+/// A whole frame: what was put aside of a value that follows, which Erlang knows by `key`.
+void write_segments(TermWriter& out, Bytes key, const PutAside& aside);
 
 /// Payloads of docs/protocol.md, each with its version byte.
 void write_ok(TermWriter& out);
 void write_ok_atom(TermWriter& out, std::string_view atom);                              ///< {ok, Atom}
 void write_error(TermWriter& out, std::string_view atom);                                ///< {error, Atom}
 void write_error(TermWriter& out, std::string_view kind, std::string_view detail_atom);  ///< {error, {Kind, Detail}}
-void write_bad_request(TermWriter& out, std::string_view reason);  ///< {error, {bad_request, Text}}
-void write_too_large(TermWriter& out, std::size_t bytes, std::size_t max_bytes);
+void write_bad_request(TermWriter& out, std::string_view reason);        ///< {error, {bad_request, Text}}
+void write_sandbox_unavailable(TermWriter& out, std::string_view what);  ///< {error, {sandbox_unavailable, Text}}
+void write_unhealthy(TermWriter& out, std::string_view trouble);         ///< {error, {unhealthy, Text}}
+void write_too_large(TermWriter& out, const Excess& excess);
 void write_context_died_stopped(TermWriter& out);  ///< {error, {context_died, stopped}}
 
 }  // namespace erlang_python

@@ -9,13 +9,11 @@ constexpr std::int64_t kAbandonedAfterNs = 60'000'000'000;
 
 constexpr std::size_t kMaxRemembered = 10'000;
 
-std::string key_of(Bytes alias) { return {reinterpret_cast<const char*>(alias.data()), alias.size()}; }
-
 }  // namespace
 
 void PieceAssembler::add(Bytes alias, Bytes piece, std::int64_t now_ns) {
-  const std::scoped_lock lock(mu_);
-  Value& value = values_[key_of(alias)];
+  const MutexLock lock(mu_);
+  Value& value = values_[text_of(alias)];
   value.touched_ns = now_ns;
   if (value.dropped) return;
   if (value.joined.size() + piece.size() > max_bytes_) {
@@ -27,8 +25,8 @@ void PieceAssembler::add(Bytes alias, Bytes piece, std::int64_t now_ns) {
 }
 
 std::optional<Frame> PieceAssembler::finish(Bytes alias, Bytes last_piece) {
-  const std::scoped_lock lock(mu_);
-  auto node = values_.extract(key_of(alias));
+  const MutexLock lock(mu_);
+  auto node = values_.extract(text_of(alias));
   if (node.empty()) return Frame::copy_of(last_piece);
   Value& value = node.mapped();
   if (value.dropped || value.joined.size() + last_piece.size() > max_bytes_) return std::nullopt;
@@ -37,7 +35,7 @@ std::optional<Frame> PieceAssembler::finish(Bytes alias, Bytes last_piece) {
 }
 
 void PieceAssembler::forget_abandoned(std::int64_t now_ns) {
-  const std::scoped_lock lock(mu_);
+  const MutexLock lock(mu_);
   for (auto& [alias, value] : values_) {
     if (value.dropped || now_ns - value.touched_ns <= kAbandonedAfterNs) continue;
     value.dropped = true;
@@ -48,7 +46,7 @@ void PieceAssembler::forget_abandoned(std::int64_t now_ns) {
 }
 
 std::size_t PieceAssembler::kept_bytes() const {
-  const std::scoped_lock lock(mu_);
+  const MutexLock lock(mu_);
   std::size_t bytes = 0;
   for (const auto& entry : values_) bytes += entry.second.joined.size();
   return bytes;

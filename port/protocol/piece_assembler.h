@@ -3,10 +3,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <string>
 
+#include "base/mutex.h"
 #include "etf/term_reader.h"
 #include "protocol/frame.h"
 
@@ -37,9 +37,8 @@ class PieceAssembler {
   };
 
   const std::size_t max_bytes_;
-  mutable std::mutex mu_;
-  // Guarded by mu_.
-  std::map<std::string, Value, std::less<>> values_;
+  mutable Mutex mu_;
+  std::map<std::string, Value, std::less<>> values_ GUARDED_BY(mu_);
 };
 
 }  // namespace erlang_python

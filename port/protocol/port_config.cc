@@ -40,11 +40,27 @@ Status read_entry(TermReader& reader, std::string_view key, PortConfig& config) 
   if (key == "memory_limit") return store(read_count(reader, key), config.memory_limit);
   if (key == "hard_timeout_grace") return store(read_count(reader, key), config.hard_timeout_grace_ms);
   if (key == "max_value_bytes") return store(read_count(reader, key), config.max_value_bytes);
+  if (key == "max_term_bytes") return store(read_count(reader, key), config.max_term_bytes);
+  if (key == "max_integer_bytes") return store(read_count(reader, key), config.max_integer_bytes);
+  if (key == "max_callbacks") return store(read_count(reader, key), config.max_callbacks);
+  if (key == "none_as") {
+    const auto atom = reader.read_atom();
+    if (!atom) return bad(key);
+    config.none_as = *atom;
+    return {};
+  }
+  if (key == "shared_memory") return store(read_count(reader, key), config.shared_memory);
   if (key == "nice") return store(read_count(reader, key), config.nice);
   if (key == "sandbox") {
     const auto level = reader.read_int64();
-    if (!level || *level < 0 || *level > 2) return bad(key);
-    config.sandbox = static_cast<Sandbox>(*level);
+    if (!level || *level < 0 || *level > 3) return bad(key);
+    config.sandbox = static_cast<SandboxLevel>(*level);
+    return {};
+  }
+  if (key == "sandbox_rules") {
+    auto rules = read_sandbox_rules(reader);
+    if (!rules) return rules.error();
+    config.sandbox_rules = std::move(*rules);
     return {};
   }
   return Error{"configuration: unknown key " + std::string(key)};

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -20,23 +22,23 @@ class ItemBatch {
   /// `etf`: a term without its version byte. The batch is empty, or belongs to the stream of this alias.
   void add(Bytes alias, Bytes etf) {
     if (empty()) begin(alias);
-    bytes_.insert(bytes_.end(), etf.begin(), etf.end());
+    bytes_.append(etf);
     ++count_;
   }
 
   /// The whole frame, its length in front; valid until clear(). `payload_start`: where the list of items begins.
   Bytes finish(std::size_t& payload_start) {
-    bytes_.push_back(106);  // NIL_EXT
+    *bytes_.extend(1) = 106;  // NIL_EXT
     write_be32(bytes_.data(), bytes_.size() - kLengthBytes);
     write_be32(bytes_.data() + payload_start_ + 2, count_);
     payload_start = payload_start_;
-    return {bytes_.data(), bytes_.size()};
+    return bytes_.bytes();
   }
 
   Bytes alias() const { return {alias_.data(), alias_.size()}; }
 
   void clear() {
-    bytes_.clear();
+    bytes_.truncate(0);
     count_ = 0;
   }
 
@@ -44,14 +46,17 @@ class ItemBatch {
   void begin(Bytes alias) {
     alias_.assign(alias.begin(), alias.end());
     // {16, Alias}, then 131 and a LIST_EXT whose length is written last.
-    bytes_.assign(kLengthBytes, 0);
-    bytes_.insert(bytes_.end(), {131, 104, 2, 97, static_cast<std::uint8_t>(Notice::kItems)});
-    bytes_.insert(bytes_.end(), alias.begin(), alias.end());
+    constexpr std::array<std::uint8_t, 5> kHead = {131, 104, 2, 97, static_cast<std::uint8_t>(Notice::kItems)};
+    constexpr std::array<std::uint8_t, 6> kListHead = {131, 108, 0, 0, 0, 0};
+    bytes_.truncate(0);
+    bytes_.extend(kLengthBytes);
+    bytes_.append(kHead);
+    bytes_.append(alias);
     payload_start_ = bytes_.size();
-    bytes_.insert(bytes_.end(), {131, 108, 0, 0, 0, 0});
+    bytes_.append(kListHead);
   }
 
-  std::vector<std::uint8_t> bytes_;
+  ByteBuffer bytes_;
   std::vector<std::uint8_t> alias_;
   std::size_t payload_start_ = 0;
   std::size_t count_ = 0;

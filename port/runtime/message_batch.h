@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <vector>
 
 #include "protocol/frame.h"
 #include "protocol/messages.h"
@@ -17,11 +16,9 @@ class MessageBatch {
 
   /// `etf`: a term {Dest, Message} with its version byte.
   void add(Bytes etf) {
-    if (bytes_.empty()) bytes_.resize(kHeadBytes);
-    std::uint8_t length[4];
-    write_be32(length, etf.size());
-    bytes_.insert(bytes_.end(), length, length + sizeof length);
-    bytes_.insert(bytes_.end(), etf.begin(), etf.end());
+    if (bytes_.size() == 0) bytes_.extend(kHeadBytes);
+    write_be32(bytes_.extend(4), etf.size());
+    bytes_.append(etf);
     ++count_;
   }
 
@@ -33,18 +30,18 @@ class MessageBatch {
     write_be32(bytes_.data(), bytes_.size() - kLengthBytes);
     std::memcpy(bytes_.data() + kLengthBytes, head, sizeof head);
     write_be32(bytes_.data() + kHeadBytes - 4, count_);
-    return {bytes_.data(), bytes_.size()};
+    return bytes_.bytes();
   }
 
   void clear() {
-    bytes_.clear();
+    bytes_.truncate(0);
     count_ = 0;
   }
 
  private:
   static constexpr std::size_t kHeadBytes = kLengthBytes + 6 + 4;
 
-  std::vector<std::uint8_t> bytes_;
+  ByteBuffer bytes_;
   std::size_t count_ = 0;
 };
 

@@ -9,7 +9,7 @@ namespace erlang_python {
 void OutputSink::write(int fd, ContextId context, Bytes bytes) {
   bool ring = false;
   {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     const std::int64_t dropped_before = dropped_;
     const auto entry = lines_.try_emplace({context, fd}).first;
     std::string& line = entry->second;
@@ -20,7 +20,7 @@ void OutputSink::write(int fd, ContextId context, Bytes bytes) {
       const std::size_t kept = std::min(length, kMaxLineBytes - std::min(line.size(), kMaxLineBytes));
       line.append(reinterpret_cast<const char*>(bytes.data()), kept);
       if (newline == bytes.end()) break;
-      emit(fd, context, {reinterpret_cast<const std::uint8_t*>(line.data()), line.size()});
+      emit(fd, context, bytes_of(line));
       line.clear();
       bytes = bytes.subspan(length + 1);
     }
@@ -36,7 +36,7 @@ void OutputSink::write(int fd, ContextId context, Bytes bytes) {
 }
 
 void OutputSink::flush_unfinished(ContextId context) {
-  const std::scoped_lock lock(mu_);
+  const MutexLock lock(mu_);
   send_unfinished(context);
 }
 
@@ -44,14 +44,14 @@ void OutputSink::send_unfinished(ContextId context) {
   for (int fd : {1, 2}) {
     const auto found = lines_.find({context, fd});
     if (found == lines_.end()) continue;
-    emit(fd, context, {reinterpret_cast<const std::uint8_t*>(found->second.data()), found->second.size()});
+    emit(fd, context, bytes_of(found->second));
     lines_.erase(found);
     if (context != 0) unfinished_.fetch_sub(1, std::memory_order_relaxed);
   }
 }
 
 void OutputSink::tend() {
-  const std::scoped_lock lock(mu_);
+  const MutexLock lock(mu_);
   send_unfinished(0);
   if (dropped_ > 0) send_dropped();
 }

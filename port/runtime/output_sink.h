@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <string>
 #include <utility>
 
+#include "base/mutex.h"
 #include "runtime/stdout_writer.h"
 
 namespace erlang_python {
@@ -45,23 +45,21 @@ class OutputSink {
 
  private:
   void flush_unfinished(ContextId context);
-  // All with mu_ held.
-  void send_unfinished(ContextId context);
-  void emit(int fd, ContextId context, Bytes line);
-  bool take_token();
-  void send_dropped();
+  void send_unfinished(ContextId context) REQUIRES(mu_);
+  void emit(int fd, ContextId context, Bytes line) REQUIRES(mu_);
+  bool take_token() REQUIRES(mu_);
+  void send_dropped() REQUIRES(mu_);
 
   StdoutWriter& writer_;
   std::function<void()> tend_bell_;  // Constant after start.
   std::atomic<int> unfinished_ = 0;  ///< number of unfinished lines of known contexts
 
-  std::mutex mu_;
-  // Guarded by mu_.
-  std::map<std::pair<ContextId, int>, std::string> lines_;
-  TermWriter frame_;
-  std::int64_t tokens_ = kBurstLines;
-  std::int64_t refilled_ns_ = 0;
-  std::int64_t dropped_ = 0;
+  Mutex mu_;
+  std::map<std::pair<ContextId, int>, std::string> lines_ GUARDED_BY(mu_);
+  TermWriter frame_ GUARDED_BY(mu_);
+  std::int64_t tokens_ GUARDED_BY(mu_) = kBurstLines;
+  std::int64_t refilled_ns_ GUARDED_BY(mu_) = 0;
+  std::int64_t dropped_ GUARDED_BY(mu_) = 0;
 };
 
 }  // namespace erlang_python

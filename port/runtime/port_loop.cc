@@ -8,12 +8,14 @@
 
 #include "base/clock.h"
 #include "runtime/crash_handler.h"
+#include "runtime/leaving.h"
 
 namespace erlang_python {
 namespace {
 
 constexpr std::uint64_t kTendOutputMs = 200;
 constexpr std::int64_t kWatchPeriodMs = 10;
+constexpr std::int64_t kPipesPeriodMs = 200;
 
 PortLoop* self(void* data) { return static_cast<PortLoop*>(data); }
 
@@ -123,6 +125,10 @@ void PortLoop::on_tick() {
   if (time - watched_ns_ >= kWatchPeriodMs * kNsPerMs) {
     watched_ns_ = time;
     parts_.watched.watch(time);
+  }
+  if (time - pipes_seen_ns_ >= kPipesPeriodMs * kNsPerMs) {
+    pipes_seen_ns_ = time;
+    if (!requests_.holds() || !replies_.holds()) leave_without_pipes();
   }
   const auto idle = [this] { return !parts_.watched.busy() && !parts_.writer.has_batches(); };
   if (idle()) {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 
+#include "base/file_identity.h"
 #include "base/result.h"
 #include "runtime/dispatcher.h"
 #include "runtime/output_sink.h"
@@ -64,6 +65,8 @@ class PortLoop {
   void start_watching_stdin();
 
   Parts parts_;
+  const FileIdentity requests_{parts_.reader.fd()};
+  const FileIdentity replies_{parts_.writer.fd()};
   Batch batch_;
   std::atomic<std::uint32_t> errands_ = 0;  ///< uv_async_send coalesces: what is to be done stands here
 
@@ -79,6 +82,7 @@ class PortLoop {
   std::uint32_t turn_at_last_tick_ = 0;
   bool running_at_last_tick_ = false;
   std::int64_t watched_ns_ = 0;
+  std::int64_t pipes_seen_ns_ = 0;
 };
 
 }  // namespace erlang_python

@@ -1,9 +1,7 @@
 #include "runtime/stdio_claim.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <array>
@@ -58,11 +56,6 @@ Result<ClaimedStdio> claim_stdio() {
   claimed.requests = std::move(*requests);
   claimed.replies = std::move(*replies);
   return claimed;
-}
-
-void lead_process_group() {
-  setpgid(0, 0);
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
 }  // namespace erlang_python

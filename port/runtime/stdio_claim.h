@@ -20,8 +20,4 @@ struct ClaimedStdio {
 /// else runs: a stray byte on the protocol is read by the BEAM as a length.
 Result<ClaimedStdio> claim_stdio();
 
-/// Makes this process the leader of its own process group, to be killed with all its children, and has it killed when
-/// its parent dies.
-void lead_process_group();
-
 }  // namespace erlang_python

@@ -17,41 +17,67 @@ namespace {
 
 constexpr std::chrono::milliseconds kRoomWait{20};
 
-/// Cuts the payload of a frame that is too large for one: `write` gets the head of each frame and its piece. All but
-/// the last are PIECE notices under `key`; the last one begins as the whole frame did.
-template <typename Write>
-void cut(Bytes frame, std::size_t payload_start, Bytes key, Write write) {
-  Bytes rest = frame.subspan(payload_start);
-  TermWriter head;
-  while (rest.size() > kMaxPieceBytes) {
-    const Bytes piece = rest.first(kMaxPieceBytes);
-    rest = rest.subspan(kMaxPieceBytes);
-    begin_notice(head, Notice::kPiece, 1);
-    head.raw(key);
-    write_be32(head.data(), head.size() - kLengthBytes + piece.size());
-    write(head.bytes(), piece);
+// In a signal handler.
+constexpr int kTries = 50;
+constexpr timespec kPause{0, 1'000'000};
+
+/// Cuts the payload of a frame that is too large for one. All frames but the last are PIECE notices under `key`; the
+/// last one begins as the whole frame did.
+class Cut {
+ public:
+  Cut(Bytes frame, std::size_t payload_start, Bytes key)
+      : first_head_(frame.first(payload_start)), key_(key), rest_(frame.subspan(payload_start)) {}
+
+  /// False when there is none left.
+  bool next() {
+    if (last_) return false;
+    last_ = rest_.size() <= kMaxPieceBytes;
+    piece_ = last_ ? rest_ : rest_.first(kMaxPieceBytes);
+    rest_ = rest_.subspan(piece_.size());
+    if (last_) {
+      head_.clear();
+      head_.raw(first_head_);
+    } else {
+      begin_notice(head_, Notice::kPiece, 1);
+      head_.raw(key_);
+    }
+    write_be32(head_.data(), head_.size() - kLengthBytes + piece_.size());
+    return true;
   }
-  head.clear();
-  head.raw(frame.first(payload_start));
-  write_be32(head.data(), payload_start - kLengthBytes + rest.size());
-  write(head.bytes(), rest);
-}
+  Bytes head() const { return head_.bytes(); }
+  Bytes piece() const { return piece_; }
+
+ private:
+  const Bytes first_head_;
+  const Bytes key_;
+  Bytes rest_;
+  Bytes piece_;
+  TermWriter head_;
+  bool last_ = false;
+};
 
 }  // namespace
 
 void StdoutWriter::send_in_pieces(TermWriter& out, std::size_t payload_start, Bytes key) {
+  TermWriter segments;
+  if (!out.aside().empty()) {
+    write_segments(segments, key, out.aside());
+    out.aside().sent();
+  }
   if (out.size() - payload_start <= kMaxPieceBytes) {
     finish_frame(out);
-    send(out.bytes());
+    send(segments.bytes(), out.bytes());
     return;
   }
-  cut(out.bytes(), payload_start, key, [this](Bytes head, Bytes piece) { send(head, piece); });
+  const MutexLock one_value(pieces_mu_);
+  if (segments.size() > 0) send(segments.bytes());
+  for (Cut cut(out.bytes(), payload_start, key); cut.next();) send(cut.head(), cut.piece());
 }
 
 void StdoutWriter::send(Bytes first, Bytes second) {
   bool ring = false;
   {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     ring = put_batches();
     ring = put(first, second) || ring;
   }
@@ -65,20 +91,21 @@ bool StdoutWriter::put(Bytes first, Bytes second) {
   for (Bytes part : {first, second}) {
     const std::size_t gone =
         part.data() == first.data() ? std::min(taken, first.size()) : taken - std::min(taken, first.size());
-    backlog_.insert(backlog_.end(), part.begin() + static_cast<std::ptrdiff_t>(gone), part.end());
+    backlog_.append(part.subspan(gone));
   }
   backlog_bytes_.store(backlog_.size() - backlog_begin_, std::memory_order_relaxed);
   return was_empty;
 }
 
-void StdoutWriter::send_message(Bytes etf) {
+void StdoutWriter::send_message(TermWriter& message) {
+  const Bytes etf = message.bytes();
   bool ring = false;
   {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     ring = put_items();
-    if (etf.size() > kMaxPieceBytes) {
+    if (etf.size() > kMaxPieceBytes || !message.aside().empty()) {
       ring = put_messages() || ring;
-      ring = put_large_message(etf) || ring;
+      ring = put_large_message(etf, message.aside()) || ring;
     } else {
       messages_.add(etf);
       ring = keep_or_put(messages_.size()) || ring;
@@ -87,14 +114,17 @@ void StdoutWriter::send_message(Bytes etf) {
   ring_if(ring);
 }
 
-void StdoutWriter::send_item(Bytes alias, Bytes etf) {
+void StdoutWriter::send_item(Bytes alias, TermWriter& item) {
+  const Bytes etf = item.bytes();
   bool ring = false;
   {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     ring = put_messages();
-    if (!items_.belongs_to(alias)) ring = put_items() || ring;
+    const bool alone = !item.aside().empty();
+    if (alone || !items_.belongs_to(alias)) ring = put_items() || ring;
+    if (alone) ring = put_segments(alias, item.aside()) || ring;
     items_.add(alias, etf);
-    ring = keep_or_put(items_.size()) || ring;
+    ring = (alone ? put_items() : keep_or_put(items_.size())) || ring;
   }
   ring_if(ring);
 }
@@ -138,14 +168,25 @@ void StdoutWriter::batch_sent() {
 bool StdoutWriter::put_in_pieces(Bytes frame, std::size_t payload_start, Bytes key) {
   if (frame.size() - payload_start <= kMaxPieceBytes) return put(frame, {});
   bool ring = false;
-  cut(frame, payload_start, key, [&](Bytes head, Bytes piece) { ring = put(head, piece) || ring; });
+  for (Cut cut(frame, payload_start, key); cut.next();) ring = put(cut.head(), cut.piece()) || ring;
   return ring;
 }
 
-bool StdoutWriter::put_large_message(Bytes etf) {
+bool StdoutWriter::put_segments(Bytes key, PutAside& aside) {
+  TermWriter notice;
+  write_segments(notice, key, aside);
+  aside.sent();
+  return put(notice.bytes(), {});
+}
+
+bool StdoutWriter::put_large_message(Bytes etf, PutAside& aside) {
   TermWriter key;
   key.integer(-static_cast<std::int64_t>(++next_message_key_));  // callbacks have the positive ones
   bool ring = false;
+  if (!aside.empty()) {
+    messages_on_way_.fetch_add(static_cast<std::int64_t>(aside.bytes()), std::memory_order_relaxed);
+    ring = put_segments(key.bytes(), aside);
+  }
   while (!etf.empty()) {
     const Bytes piece = etf.first(std::min(etf.size(), kMaxPieceBytes));
     etf = etf.subspan(piece.size());
@@ -163,20 +204,21 @@ bool StdoutWriter::put_large_message(Bytes etf) {
 void StdoutWriter::flush_batches() {
   bool ring = false;
   {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     ring = put_batches();
   }
   ring_if(ring);
 }
 
 bool StdoutWriter::wait_for_message_room() {
-  std::unique_lock lock(mu_);
-  return room_.wait_for(lock, kRoomWait, [this] { return has_message_room() && !congested(); });
+  const MutexLock lock(mu_);
+  if (!has_message_room() || congested()) room_.wait_for(mu_, kRoomWait);
+  return has_message_room() && !congested();
 }
 
 void StdoutWriter::messages_taken(std::uint64_t bytes) {
   {
-    const std::scoped_lock lock(mu_);
+    const MutexLock lock(mu_);
     messages_on_way_.fetch_sub(static_cast<std::int64_t>(bytes), std::memory_order_relaxed);
   }
   room_.notify_all();
@@ -209,16 +251,15 @@ std::size_t StdoutWriter::write_some(Bytes first, Bytes second) {
 }
 
 bool StdoutWriter::drain() {
-  const std::scoped_lock lock(mu_);
-  const Bytes rest{backlog_.data() + backlog_begin_, backlog_.size() - backlog_begin_};
-  backlog_begin_ += write_some(rest, {});
+  const MutexLock lock(mu_);
+  backlog_begin_ += write_some(backlog_.bytes().subspan(backlog_begin_), {});
   const bool empty = backlog_begin_ == backlog_.size();
   if (empty) {
-    backlog_.clear();
+    backlog_.truncate(0);
     backlog_begin_ = 0;
-    if (backlog_.capacity() > kHighWaterBytes) backlog_.shrink_to_fit();
+    backlog_.shrink(kHighWaterBytes);
   } else if (backlog_begin_ > backlog_.size() / 2) {
-    backlog_.erase(backlog_.begin(), backlog_.begin() + static_cast<std::ptrdiff_t>(backlog_begin_));
+    backlog_.drop_front(backlog_begin_);
     backlog_begin_ = 0;
   }
   backlog_bytes_.store(backlog_.size() - backlog_begin_, std::memory_order_relaxed);
@@ -227,25 +268,26 @@ bool StdoutWriter::drain() {
 }
 
 void StdoutWriter::wait_for_room() {
-  std::unique_lock lock(mu_);
-  room_.wait(lock, [this] { return !congested(); });
+  const MutexLock lock(mu_);
+  while (congested()) room_.wait(mu_);
+}
+
+bool StdoutWriter::lock_within_a_moment() noexcept {
+  for (int tries = 0; tries < kTries; ++tries) {
+    if (mu_.try_lock()) return true;
+    nanosleep(&kPause, nullptr);
+  }
+  return false;
 }
 
 void StdoutWriter::send_from_signal_handler(Bytes frame) noexcept {
   // Not async-signal-safe by the letter; but the process is dying, nothing here waits for long or allocates, and
   // without the lock the frame could land inside another.
-  constexpr int kTries = 50;
-  const timespec pause{0, 1'000'000};
-  bool locked = mu_.try_lock();
-  for (int tries = 0; tries < kTries && !locked; ++tries) {
-    nanosleep(&pause, nullptr);
-    locked = mu_.try_lock();
-  }
-  if (!locked) return;
+  if (!lock_within_a_moment()) return;
   for (int tries = 0; tries < kTries && backlog_begin_ < backlog_.size(); ++tries) {
     const ssize_t n = write(fd_.get(), backlog_.data() + backlog_begin_, backlog_.size() - backlog_begin_);
     if (n > 0) backlog_begin_ += static_cast<std::size_t>(n);
-    if (n < 0) nanosleep(&pause, nullptr);
+    if (n < 0) nanosleep(&kPause, nullptr);
   }
   if (backlog_begin_ == backlog_.size()) {
     [[maybe_unused]] const ssize_t n = write(fd_.get(), frame.data(), frame.size());

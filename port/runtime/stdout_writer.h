@@ -1,12 +1,10 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstddef>
 #include <functional>
-#include <mutex>
-#include <vector>
 
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "etf/term_writer.h"
 #include "protocol/messages.h"
@@ -32,14 +30,15 @@ class StdoutWriter {
   void send(Bytes frame) { send(frame, {}); }
 
   /// Sends a frame that was begun in `out` and a payload that was appended from `payload_start` on. When the payload is
-  /// large all but its end goes ahead in pieces, which Erlang joins by `key`, a term (the alias of a reply).
+  /// large all but its end goes ahead in pieces, which Erlang joins by `key`, a term (the alias of a reply). What was
+  /// put aside of it is announced before.
   void send_in_pieces(TermWriter& out, std::size_t payload_start, Bytes key);
 
   // --- Messages for Erlang processes. They leave in the order in which they were sent, and before any later frame.
 
   /// `etf`: {Dest, Message} with its version byte. A message after a pause leaves at once; of many in a row some
   /// hundreds go together.
-  void send_message(Bytes etf);
+  void send_message(TermWriter& etf);
   /// Messages or items wait to leave with others: somebody must flush_batches() within a moment.
   bool has_batches() const { return has_batches_.load(std::memory_order_seq_cst); }
   void flush_batches();
@@ -48,7 +47,7 @@ class StdoutWriter {
   /// Waits for a moment; true when there is room now.
   [[nodiscard]] bool wait_for_message_room();
   /// `etf`: an item of the stream of this alias, without a version byte. Leaves as messages do.
-  void send_item(Bytes alias, Bytes etf);
+  void send_item(Bytes alias, TermWriter& etf);
   /// Erlang has handled frames of messages of this size.
   void messages_taken(std::uint64_t bytes);
 
@@ -71,33 +70,39 @@ class StdoutWriter {
   static constexpr std::int64_t kMessageWindowBytes = 4 * kMaxPieceBytes;
 
   void send(Bytes first, Bytes second);
-  /// True: the backlog bell is to be rung, without the lock. Guarded by mu_.
-  [[nodiscard]] bool put(Bytes first, Bytes second);
-  [[nodiscard]] bool put_batches();
-  [[nodiscard]] bool put_messages();
-  [[nodiscard]] bool put_items();
-  [[nodiscard]] bool put_large_message(Bytes etf);
-  [[nodiscard]] bool put_in_pieces(Bytes frame, std::size_t payload_start, Bytes key);
-  [[nodiscard]] bool keep_or_put(std::size_t batch_bytes);
-  void batch_sent();
-  void ring_if(bool wanted) const {
+  /// True: the backlog bell is to be rung, without the lock.
+  [[nodiscard]] bool put(Bytes first, Bytes second) REQUIRES(mu_);
+  [[nodiscard]] bool put_batches() REQUIRES(mu_);
+  [[nodiscard]] bool put_messages() REQUIRES(mu_);
+  [[nodiscard]] bool put_items() REQUIRES(mu_);
+  [[nodiscard]] bool put_large_message(Bytes etf, PutAside& aside) REQUIRES(mu_);
+  [[nodiscard]] bool put_segments(Bytes key, PutAside& aside) REQUIRES(mu_);
+  [[nodiscard]] bool put_in_pieces(Bytes frame, std::size_t payload_start, Bytes key) REQUIRES(mu_);
+  [[nodiscard]] bool keep_or_put(std::size_t batch_bytes) REQUIRES(mu_);
+  void batch_sent() REQUIRES(mu_);
+  void ring_if(bool wanted) const EXCLUDES(mu_) {
     if (wanted && bell_) bell_();
   }
-  /// Number of bytes that the pipe took. Guarded by mu_.
-  std::size_t write_some(Bytes first, Bytes second);
+  /// Number of bytes that the pipe took.
+  std::size_t write_some(Bytes first, Bytes second) REQUIRES(mu_);
+  /// In a signal handler, which may have interrupted whoever holds the lock. False: it cannot be had.
+  bool lock_within_a_moment() noexcept TRY_ACQUIRE(true, mu_);
 
   const UniqueFd fd_;
   std::function<void()> bell_;  // Constant after start.
 
-  std::mutex mu_;
-  // Guarded by mu_.
-  std::vector<std::uint8_t> backlog_;
-  std::size_t backlog_begin_ = 0;
-  std::condition_variable room_;
-  MessageBatch messages_;  ///< one of the two is empty
-  ItemBatch items_;
-  std::int64_t batch_sent_ns_ = 0;  ///< when the last one left
-  std::uint64_t next_message_key_ = 0;
+  /// Held while a value is cut up, so that Erlang, which bounds what it keeps, has few unfinished values at a time.
+  /// Other frames go between the pieces. Taken before mu_; nobody waits for anything else while holding it.
+  Mutex pieces_mu_;
+
+  Mutex mu_;
+  Condition room_;
+  ByteBuffer backlog_ GUARDED_BY(mu_);
+  std::size_t backlog_begin_ GUARDED_BY(mu_) = 0;
+  MessageBatch messages_ GUARDED_BY(mu_);  ///< one of the two is empty
+  ItemBatch items_ GUARDED_BY(mu_);
+  std::int64_t batch_sent_ns_ GUARDED_BY(mu_) = 0;  ///< when the last one left
+  std::uint64_t next_message_key_ GUARDED_BY(mu_) = 0;
 
   std::atomic<std::size_t> backlog_bytes_ = 0;
   std::atomic<bool> has_batches_ = false;

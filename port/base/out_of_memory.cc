@@ -1,0 +1,35 @@
+#include "base/out_of_memory.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+
+namespace erlang_python {
+namespace {
+
+[[noreturn]] void end_with(const char* what) noexcept {
+  std::array<char, 256> line{};
+  const int length = std::snprintf(line.data(), line.size(),
+                                   "the port program is out of memory: the operating system refuses %s (ulimit -v, "
+                                   "RLIMIT_AS, or the limit of the control group)\n",
+                                   what);
+  [[maybe_unused]] const ssize_t n = write(STDERR_FILENO, line.data(), static_cast<std::size_t>(length));
+  std::abort();
+}
+
+}  // namespace
+
+void end_out_of_memory(std::size_t bytes) noexcept {
+  std::array<char, 40> what{};
+  std::snprintf(what.data(), what.size(), "%zu bytes", bytes);
+  end_with(what.data());
+}
+
+void end_when_out_of_memory() noexcept {
+  std::set_new_handler([] { end_with("more"); });
+}
+
+}  // namespace erlang_python

@@ -1,0 +1,180 @@
+// See docs/design.md, "The request stack" and "Interrupts".
+#include "context/interrupter.h"
+
+#include <pthread.h>
+
+#include "base/thread_name.h"
+#include "context/ticket.h"
+
+namespace erlang_python {
+namespace {
+
+constexpr std::size_t kStackBytes = 512 * 1024;
+
+// Nobody may look at a thread that runs, and without a GIL it does. There an import is interrupted like other code, and
+// a step that holds up its loop is not: `hard_timeout_grace` ends it.
+#ifdef Py_GIL_DISABLED
+constexpr bool kThreadStands = false;
+#else
+constexpr bool kThreadStands = true;
+#endif
+
+/// With a GIL: whether the thread is importing a module.
+bool is_importing(PyThreadState* thread) {
+  auto frame = PyRef::steal(reinterpret_cast<PyObject*>(PyThreadState_GetFrame(thread)));
+  while (frame) {
+    auto* const of = reinterpret_cast<PyFrameObject*>(frame.get());
+    const auto code = PyRef::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(of)));
+    PyObject* const file = reinterpret_cast<PyCodeObject*>(code.get())->co_filename;
+    if (PyUnicode_CompareWithASCIIString(file, "<frozen importlib._bootstrap>") == 0) return true;
+    frame = PyRef::steal(reinterpret_cast<PyObject*>(PyFrame_GetBack(of)));
+  }
+  return false;
+}
+
+}  // namespace
+
+Interrupter::Interrupter(ContextId id, Mailbox& mailbox, Services& services)
+    : id_(id), mailbox_(mailbox), services_(services), stack_(services.config.hard_timeout_grace_ms * kNsPerMs) {}
+
+void Interrupter::open(const Interpreter& interpreter, const RunningSteps& steps) {
+  steps_ = &steps;
+  thread_ = interpreter.thread_state();
+  thread_ident_ = interpreter.thread_ident();
+  wake_slot_ = &WakeSlot::of_this_thread();
+  const MutexLock lock(mu_);
+  interpreter_ = interpreter.state();
+}
+
+void Interrupter::close() {
+  {
+    const MutexLock lock(mu_);
+    interpreter_ = nullptr;
+  }
+  while (threads_.load() != 0) threads_.wait(1);
+}
+
+bool Interrupter::take_pending() {
+  if (PyThreadState_Get()->async_exc == nullptr) return false;
+  PyThreadState_SetAsyncExc(thread_ident_, nullptr);
+  return true;
+}
+
+bool Interrupter::interrupts_wait() {
+  const bool alarmed = mailbox_.take_alarm();
+  if (stack()->take_due()) return true;
+  if (!alarmed) return false;
+  // The interrupter may have been faster, and set the exception in this thread.
+  PyEval_RestoreThread(thread_);
+  const bool pending = thread_->async_exc != nullptr;
+  PyEval_SaveThread();
+  return pending;
+}
+
+Escalation& Interrupter::Locked::ending(Ticket& ticket) const { return ticket.ending_; }
+
+void Interrupter::tick(bool executing, std::int64_t now) {
+  auto stack = this->stack();
+  // No thread could be had for it a tick ago, or an import was to end first.
+  if (stack->due() && threads_.load() == 0) start();
+  stack->tick(executing, now, stack.effects);
+}
+
+void Interrupter::act(const RequestStack::Effects& effects) {
+  for (const RequestStack::Effect& effect : effects) {
+    if (effect.kind == RequestStack::Effect::Kind::kStuck) {
+      announce_stuck(stack_.alias(effect.index));
+      continue;
+    }
+    start();
+    mailbox_.alarm();
+  }
+}
+
+void Interrupter::announce_stuck(std::string_view alias) {
+  TermWriter out;
+  begin_notice(out, Notice::kStuck, 2);
+  out.integer(id_);
+  if (alias.empty()) {
+    out.atom("none");
+  } else {
+    out.raw(bytes_of(alias));
+  }
+  finish_frame(out);
+  services_.writer.send(out.bytes());
+}
+
+void Interrupter::start() {
+  if (threads_.load() != 0) return;  // it looks again, under mu_, before it ends
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, kStackBytes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  auto self = std::make_unique<std::shared_ptr<Interrupter>>(shared_from_this());
+  pthread_t thread{};
+  threads_.store(1);
+  if (pthread_create(&thread, &attributes, entry, self.get()) == 0) {
+    static_cast<void>(self.release());  // the thread owns it now
+  } else {
+    threads_.store(0);  // tick() tries again
+  }
+  pthread_attr_destroy(&attributes);
+}
+
+void* Interrupter::entry(void* argument) noexcept {
+  name_this_thread("py_interrupt");
+  const std::unique_ptr<std::shared_ptr<Interrupter>> self(static_cast<std::shared_ptr<Interrupter>*>(argument));
+  (*self)->run();
+  return nullptr;
+}
+
+void Interrupter::run() {
+  while (interrupt_once()) {
+  }
+  threads_.notify_all();
+}
+
+bool Interrupter::interrupt_once() {
+  PyInterpreterState* interpreter = nullptr;
+  {
+    const MutexLock lock(mu_);
+    if (stack_.due()) interpreter = interpreter_;
+    if (interpreter == nullptr) {
+      threads_.store(0);
+      return false;
+    }
+  }
+  PyThreadState* state = PyThreadState_New(interpreter);
+  if (state == nullptr) return true;
+  PyEval_RestoreThread(state);
+  bool later = false;
+  {
+    const auto step = kThreadStands ? steps_->running_step(thread_->context) : nullptr;
+    const bool importing = kThreadStands && is_importing(thread_);
+    const MutexLock lock(mu_);
+    const auto delivery = deliver(step, importing);
+    later = delivery == RequestStack::Delivery::kLater;
+    if (delivery == RequestStack::Delivery::kRaise) {
+      PyThreadState_SetAsyncExc(thread_ident_, PyExc_KeyboardInterrupt);
+      wake_slot_->wake();
+    }
+  }
+  if (!later) mailbox_.alarm();
+  PyThreadState_Clear(state);
+  PyThreadState_DeleteCurrent();
+  if (!later) return true;
+  const MutexLock lock(mu_);
+  threads_.store(0);  // tick() sends another one
+  return false;
+}
+
+RequestStack::Delivery Interrupter::deliver(const std::shared_ptr<Ticket>& step, bool importing) {
+  if (!step || !stack_.due()) return stack_.deliver(importing, nullptr, now_ns());
+  const bool cancel_waits = mailbox_.any([&](const Request& request) {
+    return request.message.operation == Operation::kCancel && text_of(request.message.alias) == step->alias;
+  });
+  const RequestStack::Step running{step->ending_, step->deadline_ns, step->answered, cancel_waits};
+  return stack_.deliver(importing, &running, now_ns());
+}
+
+}  // namespace erlang_python
