@@ -40,5 +40,5 @@ await(Pool) ->
 
 -spec stop(term()) -> ok.
 stop(_State) ->
-    _ = persistent_term:erase(py_slots),
+    _ = persistent_term:erase(py_counters),
     ok.

@@ -2,15 +2,17 @@
 %% UTF-8 binary. What cannot be meant raises `{bad_argument, Which, Value}'.
 -module(py_args).
 
--export([name/2, args/1, names/2, code/1, timeout/1, operation/3, operation/4, eval/2, exec/1]).
+-export([name/2, args/1, names/2, map/2, code/1, timeout/1, operation/3, operation/4, eval/2, exec/1]).
+-export([is_named/1, is_identifier/1]).
 
--export_type([name/0, code/0, named/0]).
+-export_type([name/0, code/0, named/0, key/0]).
 
 %% A module or a function.
 -type name() :: atom() | binary() | string().
 -type code() :: binary() | iodata() | string().
-%% Keyword arguments, or local variables.
--type named() :: #{atom() | binary() | string() => term()}.
+%% Keyword arguments, or local variables: a map, or a list of pairs, of which the first with a key counts.
+-type named() :: #{key() => term()} | [{key(), term()}].
+-type key() :: atom() | binary() | string().
 
 -spec operation(name(), name(), [term()]) -> py_protocol:operation().
 operation(M, F, Args) ->
@@ -46,8 +48,40 @@ names(Which, Map) when is_map(Map) ->
         true -> Map;
         false -> maps:from_list([{name(Which, Key), Value} || {Key, Value} <- maps:to_list(Map)])
     end;
-names(Which, Map) ->
-    error({bad_argument, Which, Map}).
+names(Which, List) ->
+    names(Which, map(Which, List)).
+
+%% @doc What may be written as a map or as a list of pairs, which is Elixir's keyword list. An atom alone is true, as in a
+%% property list.
+-spec map(atom(), term()) -> #{term() => term()}.
+map(_Which, Map) when is_map(Map) -> Map;
+map(Which, List) when length(List) >= 0 ->
+    lists:all(fun is_property/1, List) orelse error({bad_argument, Which, List}),
+    proplists:to_map(List);
+map(Which, Other) -> error({bad_argument, Which, Other}).
+
+is_property(Atom) when is_atom(Atom) -> true;
+is_property(Pair) -> is_pair(Pair).
+
+%% @doc Whether a list can be a list of keyword arguments.
+-spec is_named(term()) -> boolean().
+is_named(List) when length(List) >= 0 -> lists:all(fun is_pair/1, List);
+is_named(_) -> false.
+
+is_pair({Key, _}) -> is_atom(Key) orelse is_binary(Key) orelse is_identifier(Key);
+is_pair(_) -> false.
+
+%% @doc Whether a string can name a function: `f', `Class.method'.
+-spec is_identifier(term()) -> boolean().
+is_identifier([First | Rest] = Text) when length(Text) >= 0 ->
+    is_letter(First) andalso lists:all(fun(C) -> is_letter(C) orelse C =:= $. orelse (C >= $0 andalso C =< $9) end, Rest);
+is_identifier(_) ->
+    false.
+
+is_letter(C) when is_integer(C) ->
+    (C >= $a andalso C =< $z) orelse (C >= $A andalso C =< $Z) orelse C =:= $_ orelse (C >= 16#80 andalso C =< 16#10ffff);
+is_letter(_) ->
+    false.
 
 -spec code(code()) -> binary().
 code(Code) when is_binary(Code) -> Code;

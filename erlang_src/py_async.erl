@@ -7,22 +7,13 @@
 
 -include("py_protocol.hrl").
 
--export([request/5, start/1, detached/1, await/1, await/2, gather/2]).
+-export([start/1, detached/1, run/1, await/1, await/2, gather/1, gather/2]).
 
--define(AWAIT_MS, 30000).
+-export_type([gathered/0]).
 
-%% @doc With the options of {@link py_event_loop:run/4}.
--spec request(py_route:target(), py_args:name(), py_args:name(), [term()], py_event_loop:options()) ->
-    py_call:request().
-request(Target, M, F, Args, Options) when is_map_key(kwargs, Options); is_map_key(timeout, Options) ->
-    case maps:keys(maps:without([kwargs, timeout], Options)) of
-        [] -> ok;
-        [Key | _] -> error({bad_argument, options, Key})
-    end,
-    Timeout = py_args:timeout(maps:get(timeout, Options, infinity)),
-    {Target, py_args:operation(M, F, Args, maps:get(kwargs, Options, #{})), 0, Timeout};
-request(Target, M, F, Args, Kwargs) ->
-    {Target, py_args:operation(M, F, Args, Kwargs), 0, infinity}.
+-type gathered() :: {ok, [term()]} | {error, {gather_failed, [{pos_integer(), term()}]} | py_started:not_started()}.
+
+-define(GATHER_MS, 30000).
 
 -spec start(py_call:request()) -> reference().
 start(Request) ->
@@ -40,21 +31,34 @@ cast(Tag, {Target, Operation, Flags, Limit}) ->
 unlimited(default) -> infinity;
 unlimited(Limit) -> Limit.
 
+%% @doc Starts it and waits until it has ended.
+-spec run(py_call:request()) -> py:result().
+run(Request) ->
+    py_started:result(fun() -> await(start(Request), infinity) end).
+
 -spec await(reference()) -> py:result().
 await(Ref) ->
-    await(Ref, ?AWAIT_MS).
+    py_caster:await(async_result, Ref).
 
 %% @doc The task goes on when the time is over, and can be awaited again.
 -spec await(reference(), timeout()) -> py:result().
-await(Ref, Timeout) when is_reference(Ref) ->
-    py_caster:await(async_result, Ref, py_args:timeout(Timeout));
-await(Ref, _Timeout) ->
-    error({bad_argument, reference, Ref}).
+await(Ref, Timeout) ->
+    py_caster:await(async_result, Ref, Timeout).
+
+-spec gather([py_call:call()]) -> gathered().
+gather(Calls) ->
+    gather(Calls, ?GATHER_MS).
 
 %% @doc All at once. What has not ended when the time is over is cancelled.
--spec gather([py_call:request()], timeout()) ->
-    {ok, [term()]} | {error, {gather_failed, [{pos_integer(), term()}]}}.
-gather(Requests, Timeout) ->
+-spec gather([py_call:call()], timeout()) -> gathered().
+gather(Calls, Timeout) when length(Calls) >= 0 ->
+    Requests = [py_call:tuple(Call) || Call <- Calls],
+    Ms = py_args:timeout(Timeout),
+    py_started:result(fun() -> gathered(Requests, Ms) end);
+gather(Calls, _Timeout) ->
+    error({bad_argument, calls, Calls}).
+
+gathered(Requests, Timeout) ->
     Refs = [start({Target, Operation, Flags, Timeout}) || {Target, Operation, Flags, _} <- Requests],
     Results = [await(Ref, infinity) || Ref <- Refs],
     case [{Index, Reason} || {Index, {error, Reason}} <- lists:zip(lists:seq(1, length(Results)), Results)] of

@@ -1,199 +1,208 @@
-%% @doc The shapes in which a call can be asked for, brought down to one: a target, an operation, flags and a timeout.
-%% Documented in `py'.
+%% @doc The shapes in which Python can be asked for something, brought down to one, once: a target, an operation, flags and
+%% a limit of time. Every function that runs Python takes its arguments from here, so every target (routed, a pool, a
+%% context) takes the same: docs/getting-started.md. What runs a request is elsewhere (py_request, py_caster, py_stream).
 -module(py_call).
 
 -include("py_protocol.hrl").
+-include("py_route.hrl").
 
--export([call/3, call/4, call/5, eval/1, eval/2, eval/3, exec/1, exec/2, exec/3]).
--export([cast/3, cast/4, cast/5, await/1, await/2, parallel/1, cancel/1, gather/1, gather/2]).
--export([stream_fold/3, stream_start/4, stream_next/2, stream_cancel/1]).
-%% The same shapes for others.
--export([request/3, request/4, request/5, with_options/5]).
+-export([request/3, request/4, request/5, request/6, tuple/1, task/4, task_on/5, options/4, target/1]).
+-export([eval/1, eval/2, eval/3, eval/4, exec/1, exec/2, exec/3, local/4]).
+-export([run/1, cast/1, cancel/1]).
 
--export_type([request/0]).
-
--define(AWAIT_MS, 30000).
--define(GATHER_MS, 30000).
+-export_type([request/0, target/0, call/0, timeout_or_options/0]).
 
 -type request() :: {py_route:target(), py_protocol:operation(), Flags :: non_neg_integer(), py_request:limit()}.
+%% A context, or a pool by its name.
+-type target() :: pid() | atom().
+%% A call as one term, in any of its shapes.
+-type call() :: {py_args:name(), py_args:name(), [term()]}
+    | {py_args:name(), py_args:name(), [term()], py_args:named()}
+    | {py_args:name(), py_args:name(), [term()], py_args:named(), timeout_or_options()}
+    | {target(), py_args:name(), py_args:name(), [term()]}
+    | {target(), py_args:name(), py_args:name(), [term()], py_args:named() | timeout_or_options()}
+    | {target(), py_args:name(), py_args:name(), [term()], py_args:named(), timeout_or_options()}.
+-type timeout_or_options() :: timeout() | py:options().
 
--spec call(py_args:name(), py_args:name(), [term()]) -> py:result().
-call(M, F, Args) ->
-    py_request:run(routed, py_args:operation(M, F, Args), 0, default).
+%% What values of the option none_as are on the wire.
+-define(NONE_AS, #{none => 1, nil => 2, undefined => 3}).
 
--spec call(term(), term(), term(), term()) -> py:result().
-call(A, B, C, D) ->
-    run(request(A, B, C, D)).
-
--spec call(term(), term(), term(), term(), term()) -> py:result().
-call(A, B, C, D, E) ->
-    run(request(A, B, C, D, E)).
-
--spec cast(py_args:name(), py_args:name(), [term()]) -> reference().
-cast(M, F, Args) ->
-    py_caster:cast(py_response, routed, py_args:operation(M, F, Args), 0, default).
-
--spec cast(term(), term(), term(), term()) -> reference().
-cast(A, B, C, D) ->
-    spawned(request(A, B, C, D)).
-
--spec cast(term(), term(), term(), term(), term()) -> reference().
-cast(A, B, C, D, E) ->
-    spawned(request(A, B, C, D, E)).
-
-run({Target, Operation, Flags, Timeout}) ->
-    py_request:run(Target, Operation, Flags, Timeout).
-
-spawned({Target, Operation, Flags, Timeout}) ->
-    py_caster:cast(py_response, Target, Operation, Flags, Timeout).
+%% Calls.
 
 -spec request(term(), term(), term()) -> request().
 request(M, F, Args) ->
     {routed, py_args:operation(M, F, Args), 0, default}.
 
-%% A context is known by its pid, keyword arguments by being a map; what is left names a pool.
+%% @doc `M, F, Args, Kwargs', or `Target, M, F, Args'.
 -spec request(term(), term(), term(), term()) -> request().
-request(Ctx, M, F, Args) when is_pid(Ctx) ->
-    {{context, Ctx}, py_args:operation(M, F, Args), 0, infinity};
-request(M, F, Args, Kwargs) when is_map(Kwargs) ->
-    {routed, py_args:operation(M, F, Args, Kwargs), 0, default};
-request(Pool, M, F, Args) when is_list(Args), is_atom(Pool) ->
-    {{pool, Pool}, py_args:operation(M, F, Args), 0, default};
-request(_M, _F, _Args, Kwargs) ->
-    error({bad_argument, kwargs, Kwargs}).
-
--spec request(term(), term(), term(), term(), term()) -> request().
-request(Ctx, M, F, Args, Options) when is_pid(Ctx) ->
-    with_options({context, Ctx}, M, F, Args, Options);
-request(M, F, Args, Kwargs, Timeout) when is_map(Kwargs) ->
-    {routed, py_args:operation(M, F, Args, Kwargs), 0, py_args:timeout(Timeout)};
-request(Pool, M, F, Args, Kwargs) when is_list(Args), is_atom(Pool) ->
-    {{pool, Pool}, py_args:operation(M, F, Args, Kwargs), 0, default};
-request(_M, _F, _Args, Kwargs, _Timeout) ->
-    error({bad_argument, kwargs, Kwargs}).
-
--spec with_options(py_route:target(), term(), term(), term(), term()) -> request().
-with_options(Target, M, F, Args, Options) when is_map(Options) ->
-    maps:foreach(fun check_option/2, Options),
-    Flags = flag(traceback, ?FLAG_TRACEBACK, Options) bor flag(strict, ?FLAG_STRICT, Options)
-        bor flag(buffer, ?FLAG_BUFFER, Options),
-    Operation = py_args:operation(M, F, Args, maps:get(kwargs, Options, #{})),
-    {Target, Operation, Flags, py_args:timeout(maps:get(timeout, Options, infinity))};
-with_options(_Target, _M, _F, _Args, Options) ->
-    error({bad_argument, options, Options}).
-
-check_option(kwargs, _) -> ok;
-check_option(timeout, _) -> ok;
-check_option(traceback, Value) when is_boolean(Value) -> ok;
-check_option(strict, Value) when is_boolean(Value) -> ok;
-check_option(buffer, Value) when is_boolean(Value) -> ok;
-check_option(Key, Value) -> error({bad_argument, options, {Key, Value}}).
-
-flag(Key, Bit, Options) ->
-    case Options of
-        #{Key := true} -> Bit;
-        _ -> 0
+request(M, F, Args, Kwargs) when is_map(Kwargs), not is_pid(M) ->
+    with_kwargs(routed, M, F, Args, Kwargs);
+request(A, B, C, D) ->
+    case has_target(A, C, D) of
+        true -> {target(A), py_args:operation(B, C, D), 0, limit(A)};
+        false -> with_kwargs(routed, A, B, C, D)
     end.
 
--spec eval(py_args:code()) -> py:result().
+%% @doc `M, F, Args, Kwargs, TimeoutOrOptions', or `Target, M, F, Args, Last'. Last to a pool are keyword arguments, as they
+%% are to no target; to a context, options.
+-spec request(term(), term(), term(), term(), term()) -> request().
+request(M, F, Args, Kwargs, Last) when is_map(Kwargs), not is_pid(M) ->
+    complete(routed, py_args:operation(M, F, Args, Kwargs), Last, default);
+request(A, B, C, D, E) ->
+    case has_target(A, C, D) of
+        true when is_pid(A); is_integer(E); E =:= infinity -> options(target(A), limit(A), {B, C, D}, E);
+        true -> with_kwargs(target(A), B, C, D, E);
+        false -> complete(routed, py_args:operation(A, B, C, D), E, default)
+    end.
+
+%% @doc `Target, M, F, Args, Kwargs, TimeoutOrOptions'.
+-spec request(term(), term(), term(), term(), term(), term()) -> request().
+request(Target, M, F, Args, Kwargs, Last) ->
+    complete(target(Target), py_args:operation(M, F, Args, Kwargs), Last, limit(Target)).
+
+-spec tuple(term()) -> request().
+tuple({A, B, C}) -> request(A, B, C);
+tuple({A, B, C, D}) -> request(A, B, C, D);
+tuple({A, B, C, D, E}) -> request(A, B, C, D, E);
+tuple({A, B, C, D, E, F}) -> request(A, B, C, D, E, F);
+tuple(Call) -> error({bad_argument, call, Call}).
+
+%% @doc A task of py_event_loop, as {@link request/4} and {@link task_on/5} have it.
+-spec task(term(), term(), term(), term()) -> request().
+task(A, B, C, D) ->
+    case has_target(A, C, D) of
+        true -> request(A, B, C, D);
+        false -> task_on(routed, A, B, C, D)
+    end.
+
+%% @doc What stands last are options if `kwargs' or `timeout' is there, otherwise keyword arguments.
+-spec task_on(py_route:target(), term(), term(), term(), term()) -> request().
+task_on(Target, M, F, Args, Last) ->
+    case py_args:map(options, Last) of
+        #{timeout := _} = Options -> options(Target, infinity, {M, F, Args}, Options);
+        Map -> with_kwargs(Target, M, F, Args, Map)
+    end.
+
+%% @doc A call whose keyword arguments are among its options, or that has none.
+-spec options(py_route:target(), py_request:limit(), {term(), term(), term()}, term()) -> request().
+options(Target, Limit, {M, F, Args}, Last) when is_map(Last); is_list(Last) ->
+    Options = py_args:map(options, Last),
+    complete(Target, py_args:operation(M, F, Args, maps:get(kwargs, Options, #{})), maps:remove(kwargs, Options), Limit);
+options(Target, Limit, {M, F, Args}, Last) ->
+    complete(Target, py_args:operation(M, F, Args), Last, Limit).
+
+%% Where keyword arguments may stand, so may options that hold them. (No parameter of a Python function has that name.)
+with_kwargs(Target, M, F, Args, #{kwargs := _} = Options) ->
+    options(Target, default, {M, F, Args}, Options);
+with_kwargs(Target, M, F, Args, Kwargs) when is_map(Kwargs) ->
+    {Target, py_args:operation(M, F, Args, Kwargs), 0, default};
+with_kwargs(Target, M, F, Args, Kwargs) ->
+    with_kwargs(Target, M, F, Args, py_args:map(kwargs, Kwargs)).
+
+%% Whether it is `Target, M, F, Args' that begins a call, and not `M, F, Args, Kwargs'. What stands third tells: a name or a
+%% list of arguments. A string is both. When what follows it could be keyword arguments as well, it depends on whether there
+%% is a pool of that name.
+has_target(Ctx, _F, _Args) when is_pid(Ctx) -> true;
+has_target(_Pool, F, _Args) when is_atom(F); is_binary(F) -> true;
+has_target(Pool, F = [_ | _], Args) when is_atom(Pool), is_list(Args) ->
+    py_args:is_identifier(F) andalso (not py_args:is_named(Args) orelse py_context_router:pool_started(Pool));
+has_target(_M, _Args, _Kwargs) -> false.
+
+%% @doc Of a context or a pool.
+-spec target(term()) -> py_route:target().
+target(Ctx) when is_pid(Ctx) -> {context, Ctx};
+target(Pool) when is_atom(Pool) -> {pool, Pool};
+target(Other) -> error({bad_argument, pool, Other}).
+
+%% Nobody waits for a context by accident.
+limit(Ctx) when is_pid(Ctx) -> infinity;
+limit(_Pool) -> default.
+
+%% Code.
+
+-spec eval(term()) -> request().
 eval(Expr) ->
-    eval_in(routed, Expr, #{}, default).
+    {routed, py_args:eval(Expr, #{}), 0, default}.
 
--spec eval(term(), term()) -> py:result().
-eval(Ctx, Expr) when is_pid(Ctx) ->
-    eval_in({context, Ctx}, Expr, #{}, infinity);
+%% @doc `Expr, Locals', or `Target, Expr'.
+-spec eval(term(), term()) -> request().
+eval(Target, Expr) when is_pid(Target); is_atom(Target) ->
+    {target(Target), py_args:eval(Expr, #{}), 0, limit(Target)};
 eval(Expr, Locals) ->
-    eval_in(routed, Expr, Locals, default).
+    {routed, py_args:eval(Expr, Locals), 0, default}.
 
--spec eval(term(), term(), term()) -> py:result().
-eval(Ctx, Expr, Locals) when is_pid(Ctx) ->
-    eval_in({context, Ctx}, Expr, Locals, infinity);
-eval(Expr, Locals, Timeout) ->
-    eval_in(routed, Expr, Locals, py_args:timeout(Timeout)).
+%% @doc `Expr, Locals, TimeoutOrOptions', or `Target, Expr, Locals'.
+-spec eval(term(), term(), term()) -> request().
+eval(Target, Expr, Locals) when is_pid(Target); is_atom(Target) ->
+    {target(Target), py_args:eval(Expr, Locals), 0, limit(Target)};
+eval(Expr, Locals, Last) ->
+    complete(routed, py_args:eval(Expr, Locals), Last, default).
 
-eval_in(Target, Expr, Locals, Timeout) ->
-    py_request:run(Target, py_args:eval(Expr, Locals), 0, Timeout).
+-spec eval(term(), term(), term(), term()) -> request().
+eval(Target, Expr, Locals, Last) ->
+    complete(target(Target), py_args:eval(Expr, Locals), Last, limit(Target)).
 
--spec exec(py_args:code()) -> ok | {error, term()}.
+-spec exec(term()) -> request().
 exec(Code) ->
-    py_request:run(routed, py_args:exec(Code), 0, default).
+    {routed, py_args:exec(Code), 0, default}.
 
--spec exec(pid(), py_args:code()) -> ok | {error, term()}.
-exec(Ctx, Code) ->
-    exec(Ctx, Code, infinity).
+%% @doc `Code, TimeoutOrOptions', or `Target, Code'.
+-spec exec(term(), term()) -> request().
+exec(Target, Code) when is_pid(Target); is_atom(Target) ->
+    {target(Target), py_args:exec(Code), 0, limit(Target)};
+exec(Code, Last) ->
+    complete(routed, py_args:exec(Code), Last, default).
 
--spec exec(pid(), py_args:code(), timeout()) -> ok | {error, term()}.
-exec(Ctx, Code, Timeout) when is_pid(Ctx) ->
-    py_request:run({context, Ctx}, py_args:exec(Code), 0, py_args:timeout(Timeout));
-exec(Ctx, _Code, _Timeout) ->
-    error({bad_argument, context, Ctx}).
+-spec exec(term(), term(), term()) -> request().
+exec(Target, Code, Last) ->
+    complete(target(Target), py_args:exec(Code), Last, limit(Target)).
 
--spec await(reference()) -> py:result().
-await(Ref) ->
-    await(Ref, ?AWAIT_MS).
+%% @doc In a namespace that py_context:create_local_env/1 has made, or in the shared one of the context.
+-spec local(term(), term(), py_protocol:operation(), term()) -> request() | {error, term()}.
+local(Ctx, _Env, _Operation, _Last) when not is_pid(Ctx) ->
+    error({bad_argument, context, Ctx});
+local(Ctx, shared, Operation, Last) ->
+    complete({env, Ctx, ?SHARED_ENV}, Operation, Last, infinity);
+local(Ctx, Env, Operation, Last) when is_reference(Env) ->
+    case py_started:result(fun() -> py_tables:handle(Env) end) of
+        {Ctx, Id} when is_pid(Ctx) -> complete({env, Ctx, Id}, Operation, Last, infinity);
+        {error, _} = NotStarted -> NotStarted;
+        {_OtherContext, _} -> error({bad_argument, env, Env});
+        gone -> py_context:gone(Ctx)
+    end;
+local(_Ctx, Env, _Operation, _Last) ->
+    error({bad_argument, env, Env}).
 
--spec await(reference(), timeout()) -> py:result().
-await(Ref, Timeout) when is_reference(Ref) ->
-    py_caster:await(py_response, Ref, py_args:timeout(Timeout));
-await(Ref, _Timeout) ->
-    error({bad_argument, reference, Ref}).
+%% Timeouts and options.
 
--spec parallel([{py_args:name(), py_args:name(), [term()]}]) -> {ok, [py:result()]}.
-parallel(Calls) when is_list(Calls) ->
-    {ok, py_parallel:run([operation(Call) || Call <- Calls], default)};
-parallel(Calls) ->
-    error({bad_argument, calls, Calls}).
+complete(Target, Operation, Last, Limit) when is_map(Last); is_list(Last) ->
+    {Flags, Chosen} = maps:fold(fun option/3, {0, Limit}, py_args:map(options, Last)),
+    {Target, Operation, Flags, Chosen};
+complete(Target, Operation, Timeout, _Limit) ->
+    {Target, Operation, 0, py_args:timeout(Timeout)}.
 
-operation({M, F, Args}) -> py_args:operation(M, F, Args);
-operation({M, F, Args, Kwargs}) -> py_args:operation(M, F, Args, Kwargs);
-operation(Call) -> error({bad_argument, call, Call}).
+option(timeout, Timeout, {Flags, _}) -> {Flags, py_args:timeout(Timeout)};
+option(traceback, Value, Request) when is_boolean(Value) -> flag(?FLAG_TRACEBACK, Value, Request);
+option(strict, Value, Request) when is_boolean(Value) -> flag(?FLAG_STRICT, Value, Request);
+option(buffer, Value, Request) when is_boolean(Value) -> flag(?FLAG_BUFFER, Value, Request);
+option(none_as, Atom, {Flags, Limit}) when is_map_key(Atom, ?NONE_AS) ->
+    {Flags bor map_get(Atom, ?NONE_AS) * ?FLAG_NONE_AS, Limit};
+option(Key, Value, _) -> error({bad_argument, options, {Key, Value}}).
+
+flag(Bit, true, {Flags, Limit}) -> {Flags bor Bit, Limit};
+flag(_Bit, false, Request) -> Request.
+
+%% What is done with a request.
+
+-spec run(request() | {error, term()}) -> py_request:result().
+run({Target, Operation, Flags, Limit}) -> py_request:run(Target, Operation, Flags, Limit);
+run({error, _} = Error) -> Error.
+
+-spec cast(request()) -> reference().
+cast({Target, Operation, Flags, Limit}) ->
+    py_caster:cast(py_response, Target, Operation, Flags, Limit).
 
 -spec cancel(reference()) -> ok.
-cancel(Ref) when is_reference(Ref) ->
-    ok = py_caster:cancel(Ref),
-    py_stream_server:cancel(Ref);
 cancel(Ref) ->
-    error({bad_argument, reference, Ref}).
-
--spec gather([py:call()]) -> {ok, [term()]} | {error, {gather_failed, [{pos_integer(), term()}]}}.
-gather(Calls) ->
-    gather(Calls, ?GATHER_MS).
-
--spec gather([py:call()], timeout()) -> {ok, [term()]} | {error, {gather_failed, [{pos_integer(), term()}]}}.
-gather(Calls, Timeout) when length(Calls) >= 0 ->
-    py_async:gather([{routed, operation(Call), 0, default} || Call <- Calls], py_args:timeout(Timeout));
-gather(Calls, _Timeout) ->
-    error({bad_argument, calls, Calls}).
-
--spec stream_fold(fun((term(), Acc) -> Acc), Acc, py:call()) -> {ok, Acc} | {error, term()}.
-stream_fold(Fun, Acc, Call) when is_function(Fun, 2) ->
-    py_stream:fold(Fun, Acc, {routed, operation(Call), 0, infinity});
-stream_fold(Fun, _Acc, _Call) ->
-    error({bad_argument, function, Fun}).
-
--spec stream_start(py_args:name(), py_args:name(), [term()], py:stream_options()) -> {ok, reference()}.
-stream_start(M, F, Args, Options) when is_map(Options) ->
-    Owner = maps:get(owner, Options, self()),
-    is_pid(Owner) orelse error({bad_argument, options, {owner, Owner}}),
-    Others = maps:without([owner, context, pool], Options),
-    py_stream_server:start(with_options(target(Options), M, F, Args, Others), Owner);
-stream_start(_M, _F, _Args, Options) ->
-    error({bad_argument, options, Options}).
-
-target(#{context := Ctx}) when is_pid(Ctx) -> {context, Ctx};
-target(#{context := Ctx}) -> error({bad_argument, options, {context, Ctx}});
-target(#{pool := Pool}) when is_atom(Pool) -> {pool, Pool};
-target(#{pool := Pool}) -> error({bad_argument, options, {pool, Pool}});
-target(_) -> routed.
-
--spec stream_next(reference(), timeout()) -> {ok, term()} | done | {error, term()}.
-stream_next(Ref, Timeout) when is_reference(Ref) ->
-    py_stream_server:next(Ref, py_args:timeout(Timeout));
-stream_next(Ref, _Timeout) ->
-    error({bad_argument, reference, Ref}).
-
--spec stream_cancel(reference()) -> ok.
-stream_cancel(Ref) when is_reference(Ref) ->
-    py_stream_server:cancel(Ref);
-stream_cancel(Ref) ->
-    error({bad_argument, reference, Ref}).
+    ok = py_stream_server:cancel(Ref),
+    py_caster:cancel(Ref).

@@ -5,35 +5,52 @@
 
 -include("py_route.hrl").
 
--export([cast/5, await/3, cancel/1]).
+-export([cast/5, await/2, await/3, cancel/1]).
+%% spawn.
+-export([init/2]).
 
 -export_type([tag/0]).
 
 %% Of the message with the result. `none': nobody wants to know.
 -type tag() :: py_response | async_result | none.
 
+-define(AWAIT_MS, 30000).
 -define(KEY, '$py_caster').
+%% What its caster knows the process by: jobs of others are none.
+-define(SECRET, '$py_caster_secret').
 
 %% @doc Never blocks. The call sees the caller's contexts and namespaces as they are now.
 -spec cast(tag(), py_route:target(), py_protocol:operation(), non_neg_integer(), py_request:limit()) -> reference().
 cast(Tag, Target, Operation, Flags, Limit) ->
     Ref = make_ref(),
     Caller = py_env:caller(),
-    caster() ! {cast, #{key => {Ref, Tag}, target => Target, operation => Operation, flags => Flags,
-                        timeout => py_request:limit(Limit, Caller), caller => Caller}},
+    %% Raises when the application does not run: whoever it did run for may remember a caster.
+    _ = py_counters:ref(),
+    Job = #{key => {Ref, Tag}, target => Target, operation => Operation, flags => Flags,
+            timeout => py_request:limit(Limit, Caller), caller => Caller},
+    Caster = caster(),
+    Caster ! {cast, get(?SECRET), Job},
     Ref.
 
-%% @doc The result of what the calling process has cast. Whoever kills its caster has killed the news of its calls.
+%% @doc The result of what the calling process has cast, waited for at most 30 seconds.
+-spec await(tag(), reference()) -> py_request:result().
+await(Tag, Ref) ->
+    await(Tag, Ref, ?AWAIT_MS).
+
+%% @doc The call goes on when the time is over, and can be awaited again. Whoever kills the caster has killed the news of its calls.
 -spec await(tag(), reference(), timeout()) -> py_request:result().
-await(Tag, Ref, Timeout) ->
+await(Tag, Ref, Timeout) when is_reference(Ref) ->
+    Ms = py_args:timeout(Timeout),
     case get(?KEY) of
         undefined ->
             receive {Tag, Ref, Result} -> Result
-            after Timeout -> {error, timeout}
+            after Ms -> {error, timeout}
             end;
         Caster ->
-            await(Tag, Ref, monitor(process, Caster), Timeout)
-    end.
+            await(Tag, Ref, monitor(process, Caster), Ms)
+    end;
+await(_Tag, Ref, _Timeout) ->
+    error({bad_argument, reference, Ref}).
 
 await(Tag, Ref, Monitor, Timeout) ->
     receive
@@ -72,38 +89,47 @@ caster() ->
 
 new_caster() ->
     Client = self(),
-    Pid = spawn(fun() -> loop(Client, monitor(process, Client), py_pipeline:new(#{balance => false})) end),
+    Secret = make_ref(),
+    Pid = spawn(?MODULE, init, [Client, Secret]),
     put(?KEY, Pid),
+    put(?SECRET, Secret),
     Pid.
 
-loop(Client, Monitor, Pipeline) ->
+%% @private
+-spec init(pid(), reference()) -> ok.
+init(Client, Secret) ->
+    loop(Client, monitor(process, Client), Secret, py_pipeline:new(#{balance => false})).
+
+loop(Client, Monitor, Secret, Pipeline) ->
     receive
-        {cast, Job} ->
-            told(Client, Monitor, py_pipeline:add(Job, Pipeline));
+        {cast, Secret, Job} ->
+            told(Client, Monitor, Secret, py_pipeline:add(Job, Pipeline));
         {cancel, Ref} ->
             Keys = [{Ref, Tag} || Tag <- [async_result, py_response, none]],
-            told(Client, Monitor, py_pipeline:cancel(Keys, Pipeline));
+            told(Client, Monitor, Secret, py_pipeline:cancel(Keys, Pipeline));
         {'DOWN', Monitor, process, Client, _} ->
             %% Nobody is left who would know the end of what goes on for long; casts were made to be done.
             Keys = [Key || Key = {_, async_result} <- py_pipeline:keys(Pipeline)],
-            told(Client, gone, py_pipeline:cancel(Keys, Pipeline));
+            told(Client, gone, Secret, py_pipeline:cancel(Keys, Pipeline));
         Message ->
             case py_pipeline:handle(Message, Pipeline) of
-                ignored -> loop(Client, Monitor, Pipeline);
-                Handled -> told(Client, Monitor, Handled)
+                ignored ->
+                    ok = py_unexpected:dropped(Message),
+                    loop(Client, Monitor, Secret, Pipeline);
+                Handled -> told(Client, Monitor, Secret, Handled)
             end
     after py_pipeline:timeout(Pipeline) ->
-        told(Client, Monitor, py_pipeline:handle(timeout, Pipeline))
+        told(Client, Monitor, Secret, py_pipeline:handle(timeout, Pipeline))
     end.
 
-told(Client, Monitor, {Completions, Pipeline}) ->
+told(Client, Monitor, Secret, {Completions, Pipeline}) ->
     lists:foreach(fun({{Ref, Tag}, Result}) -> Tag =:= none orelse (Client ! {Tag, Ref, Result}) end, Completions),
-    next(Client, Monitor, Pipeline).
+    next(Client, Monitor, Secret, Pipeline).
 
-next(Client, gone, Pipeline) ->
+next(Client, gone, Secret, Pipeline) ->
     case py_pipeline:is_idle(Pipeline) of
         true -> ok;
-        false -> loop(Client, gone, Pipeline)
+        false -> loop(Client, gone, Secret, Pipeline)
     end;
-next(Client, Monitor, Pipeline) ->
-    loop(Client, Monitor, Pipeline).
+next(Client, Monitor, Secret, Pipeline) ->
+    loop(Client, Monitor, Secret, Pipeline).

@@ -49,7 +49,7 @@ answered(Alias) ->
 -spec cancel_asked(pid()) -> ok.
 cancel_asked(Pid) ->
     lists:foreach(
-        fun({{_, Alias}, Port, Id}) -> py_port:write(Port, py_protocol:cancel(Alias, Id)) end,
+        fun({{_, Alias}, Port, Id}) -> py_writer:post(Port, py_protocol:cancel(Alias, Id)) end,
         take_asked(Pid)).
 
 %% The process of cancel_asked_by/1 may outlive the application, and then there are neither tables nor ports.
@@ -85,7 +85,7 @@ sweep() ->
 %% @doc What a process begins with when it first calls Python.
 -spec caller() -> #caller{}.
 caller() ->
-    case py_slots:callbacks(py_slots:ref()) of
+    case py_counters:callbacks() of
         0 -> plain();
         _ ->
             case callback() of
@@ -97,7 +97,7 @@ caller() ->
 %% @doc A process that belongs to no chain.
 -spec plain() -> #caller{}.
 plain() ->
-    #caller{id = py_slots:self_id(), who = self()}.
+    #caller{id = py_pid:self_id(), who = self()}.
 
 %% @doc The process whose namespaces the caller works with.
 -spec starter(#caller{}) -> pid().
@@ -108,7 +108,7 @@ starter(#caller{who = Self}) -> Self.
 %% thread of Python's (then the number of the context may be 0). `none': it belongs to no chain.
 -spec source() -> none | {erlang, pid()} | {python, PyPort :: pid(), CtxId :: non_neg_integer()}.
 source() ->
-    case py_slots:callbacks(py_slots:ref()) of
+    case py_counters:callbacks() of
         0 -> none;
         _ ->
             case callback() of

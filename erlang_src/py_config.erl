@@ -4,20 +4,18 @@
 -include_lib("kernel/include/logger.hrl").
 -include("py_protocol.hrl").
 
--export([pools/0, default_pool/0, event_loop_pool_size/0, max_concurrent/0, context_mode/0, check/0]).
--export([defaults/0, max_frame_bytes/0, max_state_entries/0, executable/0, package_path/0]).
+-export([pools/0, default_pool/0, event_loop_pool/0, event_loop_pool_size/0, max_concurrent/0, context_mode/0, check/0]).
+-export([defaults/0, max_frame_bytes/0, max_term_bytes/0, max_state_entries/0, max_state_bytes/0, max_mailbox_bytes/0, executable/0, package_path/0]).
 
 -define(APPLICATION, erlang_python).
 
-%% A value as a whole; pieces are 1 MiB whatever this says.
--define(MAX_FRAME_BYTES, 67108864).
--define(HARD_TIMEOUT_GRACE_MS, 5000).
--define(IO_CONTEXTS, 10).
+%% What a byte of a value may become on the heap, as a multiple: lists of floats or small maps take four to six times.
+-define(TERM_BYTES_PER_BYTE, 8).
 
 %% @doc The pools that start with the application. An error names the key of the environment.
 -spec pools() -> {ok, [py_pool_options:spec()]} | {error, term()}.
 pools() ->
-    collect([default_pool() | [io_pool() | custom_pools()]], []).
+    collect([default_pool(), io_pool()] ++ own_loops() ++ custom_pools(), []).
 
 collect([], Specs) -> {ok, lists:reverse(Specs)};
 collect([{ok, Spec} | Rest], Specs) -> collect(Rest, [Spec | Specs]);
@@ -26,33 +24,52 @@ collect([{error, Reason} | _], _) -> {error, Reason}.
 %% @doc The default pool as the environment describes it.
 -spec default_pool() -> {ok, py_pool_options:spec()} | {error, term()}.
 default_pool() ->
-    Size = first([default_pool_size, num_contexts, num_executors, num_workers], erlang:system_info(schedulers)),
-    named(default_pool_size, py_pool_options:pool(default, Size, #{mode => get(context_mode, worker)})).
+    named(default_pool_size, py_pool_options:pool(default, contexts(), #{mode => value(context_mode)})).
+
+contexts() ->
+    chosen([default_pool_size, num_contexts, num_executors, num_workers], py_processors:count()).
 
 io_pool() ->
-    Size = first([io_pool_size, num_async_workers], ?IO_CONTEXTS),
-    named(io_pool_size, py_pool_options:pool(io, Size, #{mode => get(io_pool_mode, auto)})).
+    Size = chosen([io_pool_size, num_async_workers], value(io_pool_size)),
+    named(io_pool_size, py_pool_options:pool(io, Size, #{mode => value(io_pool_mode)})).
+
+own_loops() ->
+    case event_loop_pool() of
+        default ->
+            [];
+        Pool ->
+            Size = case event_loop_pool_size() of
+                all -> contexts();
+                N -> N
+            end,
+            [named(event_loop_pool_size, py_pool_options:pool(Pool, Size, #{mode => owngil}))]
+    end.
 
 custom_pools() ->
     [case Entry of
         {Pool, Size} -> named(pools, py_pool_options:pool(Pool, Size, #{}));
-        {Pool, Size, Options} when is_map(Options) -> named(pools, py_pool_options:pool(Pool, Size, Options));
-        {Pool, Size, Mode} -> named(pools, py_pool_options:pool(Pool, Size, #{mode => Mode}));
+        {Pool, Size, Options} -> named(pools, py_pool_options:pool(Pool, Size, Options));
         Other -> {error, {bad_config, pools, Other}}
-     end || Entry <- get(pools, [])].
+     end || Entry <- value(pools)].
 
 named(_Key, {ok, _} = Ok) -> Ok;
 named(Key, {error, Reason}) -> {error, {bad_config, Key, Reason}}.
 
-%% @doc Refuses what cannot be meant before anything starts, and warns once about older names.
+%% @doc Refuses what cannot be meant before anything starts, and warns once about older names and keys that there are not.
 -spec check() -> ok | {error, term()}.
 check() ->
-    warn_of_older_names([Key || Key <- [num_executors, num_workers, num_async_workers], get(Key, none) =/= none]),
-    Checks = [{max_concurrent, max_concurrent(), fun is_positive/1},
-              {max_frame_bytes, max_frame_bytes(), fun(Bytes) -> is_integer(Bytes) andalso Bytes >= ?MIN_FRAME_BYTES end},
+    warn_of_older_names([Key || Key <- [num_executors, num_workers, num_async_workers], py_config_keys:chosen(Key) =/= none]),
+    lists:foreach(fun warn_of_misspelled/1, py_config_keys:misspelled()),
+    Checks = [{max_concurrent, max_concurrent(), fun py_semaphore:is_limit/1},
+              {max_frame_bytes, max_frame_bytes(), fun is_size/1},
+              {max_term_bytes, value(max_term_bytes),
+               fun(Bytes) -> Bytes =:= auto orelse (is_integer(Bytes) andalso Bytes >= ?MIN_TERM_BYTES) end},
+              {max_mailbox_bytes, max_mailbox_bytes(), fun(Max) -> Max =:= infinity orelse is_size(Max) end},
+              {max_state_bytes, max_state_bytes(), fun(Max) -> Max =:= infinity orelse is_positive(Max) end},
               {max_state_entries, max_state_entries(), fun(Max) -> Max =:= infinity orelse is_positive(Max) end},
               {event_loop_pool_size, event_loop_pool_size(), fun(Size) -> Size =:= all orelse is_positive(Size) end},
-              {pools, get(pools, []), fun is_list/1}],
+              {event_loop_pool_owngil, value(event_loop_pool_owngil), fun is_boolean/1},
+              {pools, value(pools), fun(Pools) when length(Pools) >= 0 -> true; (_) -> false end}],
     case [{bad_config, Key, Value} || {Key, Value, IsGood} <- Checks, not IsGood(Value)] ++ wrong_options() of
         [] -> ok;
         [Reason | _] -> {error, Reason}
@@ -62,12 +79,16 @@ check() ->
 wrong_options() ->
     [{bad_config, Key, Reason}
      || {Key, Option} <- [{context_mode, mode}, {io_pool_mode, mode}, {python, python}, {venv, venv}, {imports, imports},
-                          {paths, paths}, {preload_code, preload}, {sandbox, sandbox},
-                          {hard_timeout_grace, hard_timeout_grace}],
-        Value <- [get(Key, none)], Value =/= none,
+                          {paths, paths}, {preload_code, preload}, {sandbox, sandbox}, {send, send},
+                          {send_names, send_names}, {none_as, none_as},
+                          {hard_timeout_grace, hard_timeout_grace}, {max_callbacks, max_callbacks},
+                          {max_queued, max_queued}, {shared_memory, shared_memory}],
+        Value <- [py_config_keys:chosen(Key)], Value =/= none,
         {error, Reason} <- [py_pool_options:check(Option, Value)]].
 
 is_positive(Value) -> is_integer(Value) andalso Value > 0.
+
+is_size(Bytes) -> is_integer(Bytes) andalso Bytes >= ?MIN_FRAME_BYTES.
 
 warn_of_older_names([]) ->
     ok;
@@ -75,18 +96,35 @@ warn_of_older_names(Keys) ->
     ?LOG_WARNING("erlang_python: ~p in the environment are older names: num_executors and num_workers are taken for "
                  "default_pool_size, num_async_workers for io_pool_size", [Keys]).
 
+warn_of_misspelled({Key, none}) ->
+    ?LOG_WARNING("erlang_python: there is no key ~tp in its environment (docs/getting-started.md lists them)", [Key]);
+warn_of_misspelled({Key, Nearest}) ->
+    ?LOG_WARNING("erlang_python: there is no key ~tp in its environment; is ~tp meant?", [Key, Nearest]).
+
+%% @doc The limit of the default pool.
 -spec max_concurrent() -> pos_integer().
 max_concurrent() ->
-    get(max_concurrent, erlang:system_info(schedulers) * 2 + 1).
+    case value(max_concurrent) of
+        auto -> erlang:system_info(schedulers) * 2 + 1;
+        Max -> Max
+    end.
 
-%% @doc How many contexts of the default pool py_event_loop_pool uses.
+%% @doc The pool whose loops py_event_loop_pool uses.
+-spec event_loop_pool() -> atom().
+event_loop_pool() ->
+    case value(event_loop_pool_owngil) of
+        true -> event_loop_pool;
+        _ -> default
+    end.
+
+%% @doc How many contexts of it; of the default pool all unless it is said.
 -spec event_loop_pool_size() -> pos_integer() | all.
 event_loop_pool_size() ->
-    get(event_loop_pool_size, all).
+    value(event_loop_pool_size).
 
 -spec context_mode() -> worker | owngil.
 context_mode() ->
-    case py_pool_options:mode(get(context_mode, worker)) of
+    case py_pool_options:mode(value(context_mode)) of
         {ok, Mode} -> Mode;
         {error, _} -> worker
     end.
@@ -96,28 +134,67 @@ context_mode() ->
 defaults() ->
     #{mode => context_mode(),
       isolation => pool,
-      python => text(get(python, none)),
-      venv => text(get(venv, none)),
+      python => text(value(python)),
+      venv => text(value(venv)),
       env => [],
       cwd => none,
       memory_limit => 0,
-      hard_timeout_grace => get(hard_timeout_grace, ?HARD_TIMEOUT_GRACE_MS),
+      hard_timeout_grace => value(hard_timeout_grace),
       max_requests => infinity,
-      sandbox => get(sandbox, default),
-      imports => [module(Name) || Name <- get(imports, [])],
-      paths => [text(Path) || Path <- get(paths, [])],
-      preload => [text(Code) || Code <- [get(preload_code, none)], Code =/= none],
-      nice => 0}.
+      max_callbacks => value(max_callbacks),
+      max_concurrent => max_concurrent(),
+      max_queued => value(max_queued),
+      sandbox => sandbox(value(sandbox)),
+      imports => [module(Name) || Name <- value(imports)],
+      paths => [text(Path) || Path <- value(paths)],
+      preload => [text(Code) || Code <- [value(preload_code)], Code =/= none],
+      nice => 0,
+      shared_memory => value(shared_memory),
+      send => value(send),
+      send_names => send_names(),
+      none_as => value(none_as)}.
+
+%% Wrong ones are refused when the application starts.
+send_names() ->
+    case py_send:options(value(send_names)) of
+        {ok, Names} -> Names;
+        _ -> []
+    end.
+
+%% A value that is not right keeps the application from starting (check/0).
+sandbox(Value) ->
+    case py_sandbox:option(Value) of
+        {ok, Sandbox} -> Sandbox;
+        _ -> default
+    end.
 
 %% @doc The largest request or result, in bytes.
 -spec max_frame_bytes() -> pos_integer().
 max_frame_bytes() ->
-    get(max_frame_bytes, ?MAX_FRAME_BYTES).
+    value(max_frame_bytes).
+
+%% @doc How much a result, an item, the arguments of a callback or a message may take when they are decoded, in bytes.
+-spec max_term_bytes() -> pos_integer().
+max_term_bytes() ->
+    case value(max_term_bytes) of
+        auto -> ?TERM_BYTES_PER_BYTE * max_frame_bytes();
+        Max -> Max
+    end.
+
+%% @doc What the values that Python has stored may take.
+-spec max_state_bytes() -> pos_integer() | infinity.
+max_state_bytes() ->
+    value(max_state_bytes).
+
+%% @doc What a pool's messages may take in the mailbox of a process.
+-spec max_mailbox_bytes() -> pos_integer() | infinity.
+max_mailbox_bytes() ->
+    value(max_mailbox_bytes).
 
 %% @doc How many keys shared state may have.
 -spec max_state_entries() -> pos_integer() | infinity.
 max_state_entries() ->
-    get(max_state_entries, infinity).
+    value(max_state_entries).
 
 -spec executable() -> file:filename_all().
 executable() ->
@@ -135,14 +212,15 @@ priv() ->
         Dir -> filename:absname(Dir)
     end.
 
-get(Key, Default) ->
-    application:get_env(?APPLICATION, Key, Default).
+value(Key) ->
+    py_config_keys:value(Key).
 
-first([], Default) ->
+%% What the first of the keys that somebody has set says.
+chosen([], Default) ->
     Default;
-first([Key | Rest], Default) ->
-    case get(Key, none) of
-        none -> first(Rest, Default);
+chosen([Key | Rest], Default) ->
+    case py_config_keys:chosen(Key) of
+        none -> chosen(Rest, Default);
         Value -> Value
     end.
 

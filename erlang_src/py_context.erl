@@ -6,9 +6,10 @@
 
 -include("py_protocol.hrl").
 -include("py_route.hrl").
+-include("py_unexpected.hrl").
 
 %% API: life.
--export([start_link/2, start_link/3, new/1, stop/1, destroy/1]).
+-export([child_spec/1, start_link/2, start_link/3, new/1, stop/1, destroy/1]).
 %% API: running Python.
 -export([call/4, call/5, call/6, call/7, eval/2, eval/3, eval/4, eval/5, exec/2, exec/3, exec/4, interrupt/1]).
 %% API: tasks on its event loop.
@@ -17,35 +18,47 @@
 %% API: what it is.
 -export([create_local_env/1, get_local_env/1, get_nif_ref/1, get_interp_id/1, is_subinterp/1]).
 %% For the pool, requests, py_nif.
--export([start_pooled/2, env/2, why_dead/1, resolve/1]).
+-export([start_pooled/2, env/2, gone/1, resolve/1]).
 %% gen_server.
 -export([init_standalone/4, init/1, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
--export_type([mode/0, option/0, env/0]).
+-export_type([mode/0, option/0, env/0, gone/0]).
 
 -type mode() :: worker | owngil.
 %% `memory_limit' and `isolation => context' give the context a port process of its own.
 -type option() :: #{mode => atom(), memory_limit => pos_integer(), preload => py_args:code(), isolation => pool | context,
-                    atom() => term()}.
+                    atom() => term()} | [{atom(), term()}].
 %% A namespace, from {@link create_local_env/1}.
 -type env() :: reference().
+-type gone() :: py_context_search:gone().
 
 -record(state, {
     route :: #route{},
     mode :: mode(),
     handle :: reference(),                   % what get_nif_ref/1 gives
     monitor :: reference(),                  % of py_port
-    next_env = 1 :: pos_integer(),
-    loop = none :: py_context_loop:loop(),
-    %% What each process has here: its own namespace, and those it made by hand.
-    owners = #{} :: #{pid() => {Monitor :: reference(), Own :: none | pos_integer(), [{env(), pos_integer()}]}}
+    envs :: py_context_envs:envs(),
+    loop = none :: py_context_loop:loop()
 }).
 
 -define(STOP_MS, 5000).
+%% More than the context takes to stop.
+-define(SHUTDOWN_MS, 10000).
 -define(STOP_LOOP_MS, 5000).
 -define(SUBMIT_MS, 30000).
 
+-define(IS_TIMEOUT(Timeout), (Timeout =:= infinity orelse (is_integer(Timeout) andalso Timeout >= 0 andalso Timeout =< 16#ffffffff))).
+
 %% API: life.
+
+%% @doc A context as a child of your own supervisor: `#{id => model, mode => worker}', and the options of {@link new/1}.
+-spec child_spec(option()) -> supervisor:child_spec().
+child_spec(Given) ->
+    Options = py_args:map(options, Given),
+    Id = maps:get(id, Options, ?MODULE),
+    #{id => Id,
+      start => {?MODULE, start_link, [Id, maps:get(mode, Options, worker), maps:without([id, mode], Options)]},
+      shutdown => ?SHUTDOWN_MS}.
 
 -spec start_link(term(), atom()) -> {ok, pid()} | {error, term()}.
 start_link(Id, Mode) ->
@@ -54,107 +67,89 @@ start_link(Id, Mode) ->
 %% @doc A context outside the pools, linked to the caller. `Id' is for the user's own use.
 -spec start_link(term(), atom(), option()) -> {ok, pid()} | {error, term()}.
 start_link(Id, Mode, Options) ->
-    maybe_start(Id, Mode, Options, [link]).
+    start(Id, Mode, py_args:map(options, Options), [link]).
 
 %% @doc The same, not linked.
 -spec new(option()) -> {ok, pid()} | {error, term()}.
-new(Options) when is_map(Options) ->
-    Mode = maps:get(mode, Options, worker),
-    maybe_start(new, Mode, maps:remove(mode, Options), []);
-new(Options) ->
-    error({bad_argument, options, Options}).
+new(Given) ->
+    Options = py_args:map(options, Given),
+    start(new, maps:get(mode, Options, worker), maps:remove(mode, Options), []).
 
-maybe_start(Id, Mode, Options, Link) ->
+start(Id, Mode, Options, Link) ->
     case py_pool_options:context(Mode, Options) of
-        {ok, Spec} when Link =:= [link] -> proc_lib:start_link(?MODULE, init_standalone, [self(), Id, Spec, Link]);
-        {ok, Spec} -> proc_lib:start(?MODULE, init_standalone, [self(), Id, Spec, Link]);
+        {ok, _} when Link =:= [link] -> proc_lib:start_link(?MODULE, init_standalone, [self(), Id, {Mode, Options}, Link]);
+        {ok, _} -> proc_lib:start(?MODULE, init_standalone, [self(), Id, {Mode, Options}, Link]);
         {error, _} = Error -> Error
     end.
 
-%% @doc Stops the context; requests in it are answered `{error, {context_died, stopped}}'.
--spec stop(pid()) -> ok.
+%% @doc Stops the context; requests in it are answered `{error, {context_died, stopped}}'. One that is dead is no error,
+%% a process that is no context is.
+-spec stop(pid()) -> ok | {error, {no_such_context, pid()}}.
 stop(Ctx) ->
-    try gen_server:stop(Ctx, normal, infinity) of
-        ok -> ok
-    catch
-        exit:_ -> ok
+    case py_context_search:find(Ctx) of
+        ours ->
+            try gen_server:stop(Ctx, normal, infinity) of
+                ok -> ok
+            catch
+                exit:_ -> ok
+            end;
+        {error, {no_such_context, _}} = Error -> Error;
+        {error, _Dead} -> ok
     end.
 
--spec destroy(pid()) -> ok.
+-spec destroy(pid()) -> ok | {error, {no_such_context, pid()}}.
 destroy(Ctx) ->
     stop(Ctx).
 
 %% API: running Python. Without a namespace these run in the shared one of the context.
 
--spec call(pid(), py_args:name(), py_args:name(), [term()]) -> {ok, term()} | {error, term()}.
-call(Ctx, M, F, Args) ->
-    call(Ctx, M, F, Args, #{}, infinity, shared).
+-spec call(pid(), py_args:name(), py_args:name(), [term()]) -> py:result().
+call(Ctx, M, F, Args) -> call(Ctx, M, F, Args, #{}, infinity, shared).
 
--spec call(pid(), py_args:name(), py_args:name(), [term()], py_args:named() | env()) -> {ok, term()} | {error, term()}.
-call(Ctx, M, F, Args, Env) when is_reference(Env) ->
-    call(Ctx, M, F, Args, #{}, infinity, Env);
-call(Ctx, M, F, Args, Kwargs) ->
-    call(Ctx, M, F, Args, Kwargs, infinity, shared).
+-spec call(pid(), py_args:name(), py_args:name(), [term()], py_args:named() | env()) -> py:result().
+call(Ctx, M, F, Args, Env) when is_reference(Env) -> call(Ctx, M, F, Args, #{}, infinity, Env);
+call(Ctx, M, F, Args, Kwargs) -> call(Ctx, M, F, Args, Kwargs, infinity, shared).
 
--spec call(pid(), py_args:name(), py_args:name(), [term()], py_args:named(), timeout() | env()) ->
-    {ok, term()} | {error, term()}.
-call(Ctx, M, F, Args, Kwargs, Env) when is_reference(Env) ->
-    call(Ctx, M, F, Args, Kwargs, infinity, Env);
-call(Ctx, M, F, Args, Kwargs, Timeout) ->
-    call(Ctx, M, F, Args, Kwargs, Timeout, shared).
+-spec call(pid(), py_args:name(), py_args:name(), [term()], py_args:named(), py_call:timeout_or_options() | env()) ->
+    py:result().
+call(Ctx, M, F, Args, Kwargs, Env) when is_reference(Env) -> call(Ctx, M, F, Args, Kwargs, infinity, Env);
+call(Ctx, M, F, Args, Kwargs, Last) -> call(Ctx, M, F, Args, Kwargs, Last, shared).
 
--spec call(pid(), py_args:name(), py_args:name(), [term()], py_args:named(), timeout(), env() | shared) ->
-    {ok, term()} | {error, term()}.
-call(Ctx, M, F, Args, Kwargs, Timeout, Env) ->
-    run(Ctx, py_args:operation(M, F, Args, Kwargs), Timeout, Env).
+-spec call(pid(), py_args:name(), py_args:name(), [term()], py_args:named(), py_call:timeout_or_options(), env() | shared) ->
+    py:result().
+call(Ctx, M, F, Args, Kwargs, Last, Env) ->
+    py_call:run(py_call:local(Ctx, Env, py_args:operation(M, F, Args, Kwargs), Last)).
 
--spec eval(pid(), py_args:code()) -> {ok, term()} | {error, term()}.
-eval(Ctx, Expr) ->
-    eval(Ctx, Expr, #{}, infinity, shared).
+-spec eval(pid(), py_args:code()) -> py:result().
+eval(Ctx, Expr) -> eval(Ctx, Expr, #{}, infinity, shared).
 
--spec eval(pid(), py_args:code(), py_args:named() | env()) -> {ok, term()} | {error, term()}.
-eval(Ctx, Expr, Env) when is_reference(Env) ->
-    eval(Ctx, Expr, #{}, infinity, Env);
-eval(Ctx, Expr, Locals) ->
-    eval(Ctx, Expr, Locals, infinity, shared).
+-spec eval(pid(), py_args:code(), py_args:named() | env()) -> py:result().
+eval(Ctx, Expr, Env) when is_reference(Env) -> eval(Ctx, Expr, #{}, infinity, Env);
+eval(Ctx, Expr, Locals) -> eval(Ctx, Expr, Locals, infinity, shared).
 
--spec eval(pid(), py_args:code(), py_args:named(), timeout() | env()) -> {ok, term()} | {error, term()}.
-eval(Ctx, Expr, Locals, Env) when is_reference(Env) ->
-    eval(Ctx, Expr, Locals, infinity, Env);
-eval(Ctx, Expr, Locals, Timeout) ->
-    eval(Ctx, Expr, Locals, Timeout, shared).
+-spec eval(pid(), py_args:code(), py_args:named(), py_call:timeout_or_options() | env()) -> py:result().
+eval(Ctx, Expr, Locals, Env) when is_reference(Env) -> eval(Ctx, Expr, Locals, infinity, Env);
+eval(Ctx, Expr, Locals, Last) -> eval(Ctx, Expr, Locals, Last, shared).
 
--spec eval(pid(), py_args:code(), py_args:named(), timeout(), env() | shared) -> {ok, term()} | {error, term()}.
-eval(Ctx, Expr, Locals, Timeout, Env) ->
-    run(Ctx, py_args:eval(Expr, Locals), Timeout, Env).
+-spec eval(pid(), py_args:code(), py_args:named(), py_call:timeout_or_options(), env() | shared) -> py:result().
+eval(Ctx, Expr, Locals, Last, Env) ->
+    py_call:run(py_call:local(Ctx, Env, py_args:eval(Expr, Locals), Last)).
 
 -spec exec(pid(), py_args:code()) -> ok | {error, term()}.
-exec(Ctx, Code) ->
-    exec(Ctx, Code, infinity, shared).
+exec(Ctx, Code) -> exec(Ctx, Code, infinity, shared).
 
--spec exec(pid(), py_args:code(), timeout() | env()) -> ok | {error, term()}.
-exec(Ctx, Code, Env) when is_reference(Env) ->
-    exec(Ctx, Code, infinity, Env);
-exec(Ctx, Code, Timeout) ->
-    exec(Ctx, Code, Timeout, shared).
+-spec exec(pid(), py_args:code(), py_call:timeout_or_options() | env()) -> ok | {error, term()}.
+exec(Ctx, Code, Env) when is_reference(Env) -> exec(Ctx, Code, infinity, Env);
+exec(Ctx, Code, Last) -> exec(Ctx, Code, Last, shared).
 
--spec exec(pid(), py_args:code(), timeout(), env() | shared) -> ok | {error, term()}.
-exec(Ctx, Code, Timeout, Env) ->
-    run(Ctx, py_args:exec(Code), Timeout, Env).
-
-run(Ctx, Operation, Timeout, shared) ->
-    py_request:run({env, Ctx, 0}, Operation, 0, py_args:timeout(Timeout));
-run(Ctx, Operation, Timeout, Env) ->
-    case py_tables:handle(Env) of
-        {Ctx, Id} -> py_request:run({env, Ctx, Id}, Operation, 0, py_args:timeout(Timeout));
-        {_OtherContext, _} -> error({bad_argument, env, Env});
-        gone -> {error, {context_died, why_dead(Ctx)}}
-    end.
+-spec exec(pid(), py_args:code(), py_call:timeout_or_options(), env() | shared) -> ok | {error, term()}.
+exec(Ctx, Code, Last, Env) ->
+    py_call:run(py_call:local(Ctx, Env, py_args:exec(Code), Last)).
 
 %% @doc Interrupts what the context is running: that request returns `{error, interrupted}'.
 -spec interrupt(pid()) -> ok | not_running | {error, term()}.
 interrupt(Ctx) ->
-    case py_tables:route(Ctx) of
+    case py_started:result(fun() -> py_tables:route(Ctx) end) of
         #route{owner = Owner, port = Port, id = Id} ->
             Alias = py_port:control(Owner, Port, fun(Alias) -> py_protocol:interrupt(Alias, Id) end),
             receive
@@ -167,7 +162,9 @@ interrupt(Ctx) ->
                     {error, {context_died, py_port:why(Reason)}}
             end;
         gone ->
-            {error, {context_died, why_dead(Ctx)}}
+            gone(Ctx);
+        {error, _} = NotStarted ->
+            NotStarted
     end.
 
 %% API: tasks on its event loop. They run in the shared namespace, and are cancelled when the calling process dies.
@@ -175,58 +172,54 @@ interrupt(Ctx) ->
 %% @doc Calls a function, and awaits what it returns if it is a coroutine. The result comes as
 %% `{async_result, Ref, Result}', or is fetched with py_event_loop:await/1,2; py:cancel/1 ends it.
 -spec submit(pid(), py_args:name(), py_args:name(), [term()]) -> {ok, reference()}.
-submit(Ctx, M, F, Args) ->
-    submit(Ctx, M, F, Args, #{}).
+submit(Ctx, M, F, Args) -> submit(Ctx, M, F, Args, #{}).
 
 -spec submit(pid(), py_args:name(), py_args:name(), [term()], py_args:named()) -> {ok, reference()}.
-submit(Ctx, M, F, Args, Kwargs) when is_pid(Ctx) ->
-    {ok, py_async:start({{env, Ctx, 0}, py_args:operation(M, F, Args, Kwargs), 0, infinity})}.
+submit(Ctx, M, F, Args, Kwargs) ->
+    {ok, py_async:start(py_call:local(Ctx, shared, py_args:operation(M, F, Args, Kwargs), infinity))}.
 
 %% @doc The same, and waits for the result. The task has 30 seconds.
--spec submit_await(pid(), py_args:name(), py_args:name(), [term()]) -> {ok, term()} | {error, term()}.
-submit_await(Ctx, M, F, Args) ->
-    submit_await(Ctx, M, F, Args, #{}).
+-spec submit_await(pid(), py_args:name(), py_args:name(), [term()]) -> py:result().
+submit_await(Ctx, M, F, Args) -> submit_await(Ctx, M, F, Args, #{}).
 
--spec submit_await(pid(), py_args:name(), py_args:name(), [term()], py_args:named()) -> {ok, term()} | {error, term()}.
-submit_await(Ctx, M, F, Args, Kwargs) ->
-    submit_await(Ctx, M, F, Args, Kwargs, ?SUBMIT_MS).
+-spec submit_await(pid(), py_args:name(), py_args:name(), [term()], py_args:named()) -> py:result().
+submit_await(Ctx, M, F, Args, Kwargs) -> submit_await(Ctx, M, F, Args, Kwargs, ?SUBMIT_MS).
 
--spec submit_await(pid(), py_args:name(), py_args:name(), [term()], py_args:named(), timeout()) ->
-    {ok, term()} | {error, term()}.
-submit_await(Ctx, M, F, Args, Kwargs, Timeout) when is_pid(Ctx) ->
-    Request = {{env, Ctx, 0}, py_args:operation(M, F, Args, Kwargs), 0, py_args:timeout(Timeout)},
-    py_async:await(py_async:start(Request), infinity).
+-spec submit_await(pid(), py_args:name(), py_args:name(), [term()], py_args:named(), py_call:timeout_or_options()) ->
+    py:result().
+submit_await(Ctx, M, F, Args, Kwargs, Last) ->
+    py_async:run(py_call:local(Ctx, shared, py_args:operation(M, F, Args, Kwargs), Last)).
 
 %% @doc Makes the calling process the owner of the context's event loop: it gets `{py_loop_exit, Ctx, Result}' when the
-%% loop ends, for whatever reason, and when it dies the loop is stopped. The loop itself runs whenever there is a task,
+%% loop ends, for whatever reason (`{ok, <<"stopped">>}', or an error), and when it dies the loop is stopped. The loop itself runs whenever there is a task,
 %% started or not.
--spec start_loop(pid()) -> ok | {error, loop_running | {context_died, term()}}.
+-spec start_loop(pid()) -> ok | {error, already_running | gone()}.
 start_loop(Ctx) ->
     start_loop(Ctx, #{}).
 
 %% @doc For another owner.
--spec start_loop(pid(), #{owner => pid()}) -> ok | {error, loop_running | {context_died, term()}}.
-start_loop(Ctx, Options) when is_map(Options) ->
-    case maps:to_list(Options) of
-        [] -> ask(Ctx, {start_loop, self()});
-        [{owner, Owner}] when is_pid(Owner) -> ask(Ctx, {start_loop, Owner});
-        _ -> error({bad_argument, options, Options})
+-spec start_loop(pid(), #{owner => pid()} | [{owner, pid()}]) -> ok | {error, already_running | gone()}.
+start_loop(Ctx, Given) ->
+    case py_args:map(options, Given) of
+        Options when map_size(Options) =:= 0 -> ask(Ctx, {start_loop, self()});
+        Options = #{owner := Owner} when map_size(Options) =:= 1, is_pid(Owner) -> ask(Ctx, {start_loop, Owner});
+        Options -> error({bad_argument, options, Options})
     end.
 
 %% @doc Cancels all tasks of the context and closes what its loop serves; returns when they have ended. What has not
 %% within the time, 5 seconds by default, is interrupted; `{error, timeout}' when that does not help either.
--spec stop_loop(pid()) -> ok | {error, no_loop | timeout | {context_died, term()}}.
+-spec stop_loop(pid()) -> ok | {error, no_loop | timeout | gone()}.
 stop_loop(Ctx) ->
     stop_loop(Ctx, ?STOP_LOOP_MS).
 
--spec stop_loop(pid(), timeout()) -> ok | {error, no_loop | timeout | {context_died, term()}}.
+-spec stop_loop(pid(), timeout()) -> ok | {error, no_loop | timeout | gone()}.
 stop_loop(Ctx, Timeout) ->
     ask(Ctx, {stop_loop, py_args:timeout(Timeout)}).
 
-%% @doc What tells one start of the loop from another.
--spec loop_ref(pid()) -> {ok, reference()} | {error, no_loop | {context_died, term()}}.
+%% @doc The context's event loop as py_event_loop knows it, started or not, as long as the context lives.
+-spec loop_ref(pid()) -> {ok, reference()} | {error, gone()}.
 loop_ref(Ctx) ->
-    ask(Ctx, loop_ref).
+    ask(Ctx, handle).
 
 %% API: what it is.
 
@@ -238,29 +231,40 @@ create_local_env(Ctx) ->
 %% @doc The calling process's own namespace, as {@link create_local_env/1} gives it.
 -spec get_local_env(pid()) -> env().
 get_local_env(Ctx) ->
-    {ok, Env} = py_env:local(Ctx),
-    {ok, Handle} = gen_server:call(Ctx, {env_handle, py_chain:starter(py_env:caller()), Env}, infinity),
-    Handle.
+    is_pid(Ctx) orelse error({bad_argument, context, Ctx}),
+    Env = value(py_env:local(Ctx)),
+    value(ask(Ctx, {env_handle, py_chain:starter(py_env:caller()), Env})).
 
-%% @doc The context as py_nif knows it.
+%% @doc The context as py_nif knows it, and its event loop ({@link loop_ref/1}).
 -spec get_nif_ref(pid()) -> reference().
 get_nif_ref(Ctx) ->
-    gen_server:call(Ctx, handle, infinity).
+    value(ask(Ctx, handle)).
 
-%% @doc The interpreter that it runs in: 0 is the main interpreter, which all worker contexts of a port process share.
--spec get_interp_id(pid()) -> {ok, non_neg_integer()} | {error, term()}.
+%% @doc A number that no other context of the node has now, whatever port process it is in. Worker contexts of a port process
+%% have one each too, though they share an interpreter ({@link is_subinterp/1}).
+-spec get_interp_id(pid()) -> {ok, pos_integer()} | {error, term()}.
 get_interp_id(Ctx) ->
     ask(Ctx, interp_id).
 
 -spec is_subinterp(pid()) -> boolean().
 is_subinterp(Ctx) ->
-    gen_server:call(Ctx, is_subinterp, infinity).
+    value(ask(Ctx, is_subinterp)).
 
+%% Where the type has no errors.
+value({ok, Value}) -> Value;
+value({error, Reason}) -> error(Reason).
+
+%% A process that is no context is not asked: it might never answer.
 ask(Ctx, Request) ->
-    try
-        gen_server:call(Ctx, Request, infinity)
-    catch
-        exit:_ -> {error, {context_died, why_dead(Ctx)}}
+    case py_context_search:find(Ctx) of
+        ours ->
+            try
+                gen_server:call(Ctx, Request, infinity)
+            catch
+                exit:_ -> gone(Ctx)
+            end;
+        Error ->
+            Error
     end.
 
 %% For the pool, requests, py_nif.
@@ -273,36 +277,14 @@ start_pooled(Route, Mode) ->
 %% @doc The namespace of its own that a process has in this context. It lives as long as the process.
 -spec env(pid(), pid()) -> {ok, pos_integer()} | {error, gone}.
 env(Ctx, Pid) ->
-    try
-        gen_server:call(Ctx, {env, Pid}, infinity)
-    catch
-        exit:_ -> {error, gone}
+    case ask(Ctx, {env, Pid}) of
+        {ok, _} = Ok -> Ok;
+        {error, _} -> {error, gone}
     end.
 
-%% @doc What a context died of. One that is about to die is waited for: its port process is gone already.
--spec why_dead(pid()) -> term().
-why_dead(Ctx) ->
-    case py_tables:why_dead(Ctx) of
-        unknown ->
-            case proc_lib:translate_initial_call(Ctx) of
-                {?MODULE, _, _} -> await_death(Ctx);
-                _ -> stopped
-            end;
-        Why -> Why
-    end.
-
-await_death(Ctx) ->
-    Monitor = monitor(process, Ctx),
-    receive
-        {'DOWN', Monitor, process, _, {shutdown, {context_died, Why}}} -> Why;
-        {'DOWN', Monitor, process, _, _} -> known(py_tables:why_dead(Ctx))
-    after ?STOP_MS ->
-        demonitor(Monitor, [flush]),
-        stopped
-    end.
-
-known(unknown) -> stopped;
-known(Why) -> Why.
+%% @doc The error of a request to a context to which there is no route: what it died of, or that there never was one.
+-spec gone(pid()) -> {error, gone()}.
+gone(Ctx) -> py_context_search:gone(Ctx).
 
 %% @doc The context and the namespace that a handle stands for.
 -spec resolve(reference()) -> {pid(), non_neg_integer()} | gone.
@@ -312,10 +294,10 @@ resolve(Handle) ->
 %% Start.
 
 %% Not gen_server:start_link: an error must not reach the caller as an exit signal as well.
--spec init_standalone(pid(), term(), map(), list()) -> no_return().
-init_standalone(Parent, Id, Spec, Link) ->
+-spec init_standalone(pid(), term(), {atom(), map()}, list()) -> no_return().
+init_standalone(Parent, Id, {Mode0, Options}, Link) ->
     put('$py_context_id', Id),
-    case py_standalone:attach(Spec) of
+    case py_standalone:attach(Mode0, Options) of
         {ok, Route, Mode} ->
             {ok, State} = init({Route, Mode}),
             proc_lib:init_ack(Parent, {ok, self()}),
@@ -332,87 +314,73 @@ init({Route0 = #route{owner = Owner}, Mode}) ->
     process_flag(trap_exit, true),
     Route = Route0#route{ctx = self()},
     Handle = make_ref(),
-    ok = py_tables:add_handle(Handle, self(), 0),
+    ok = py_tables:add_handle(Handle, self(), ?SHARED_ENV),
     ok = py_tables:add_context(Route),
     ok = py_homes:add_context(Route),
-    {ok, #state{route = Route, mode = Mode, handle = Handle, monitor = monitor(process, Owner)}}.
+    {ok, #state{route = Route, mode = Mode, handle = Handle, monitor = monitor(process, Owner), envs = py_context_envs:new(Route)}}.
 
 %% gen_server.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
-handle_call({env, Pid}, _From, State = #state{owners = Owners, route = Route}) ->
-    case Owners of
-        #{Pid := {_, Own, _}} when is_integer(Own) ->
-            {reply, {ok, Own}, State};
-        _ ->
-            {Monitor, none, Made} = maps:get(Pid, Owners, {none, none, []}),
-            {Env, Next} = allot(State),
-            ok = py_homes:add_env(Pid, Route#route{env = Env}),
-            {reply, {ok, Env}, Next#state{owners = Owners#{Pid => {watch(Monitor, Pid), Env, Made}}}}
-    end;
-handle_call({create_env, Pid}, _From, State) ->
-    {Env, Next} = allot(State),
-    give_handle(Pid, Env, Next);
-handle_call({env_handle, Pid, Env}, _From, State = #state{owners = Owners}) ->
-    %% In a chain it may have been made by somebody else, with whom it goes.
-    case lists:keyfind(Env, 2, lists:append([Made || {_, _, Made} <- maps:values(Owners)])) of
-        {Handle, _} -> {reply, {ok, Handle}, State};
-        false -> give_handle(Pid, Env, State)
-    end;
-handle_call({start_loop, Owner}, _From, State = #state{loop = Loop}) ->
+handle_call(Request, From, State) when not ?IS_FROM(From) ->
+    py_unexpected:call(Request, From, State);
+handle_call({env, Pid}, _From, State = #state{envs = Envs}) when is_pid(Pid) ->
+    {Env, Next} = py_context_envs:own(Pid, Envs),
+    {reply, {ok, Env}, State#state{envs = Next}};
+handle_call({create_env, Pid}, _From, State = #state{envs = Envs}) when is_pid(Pid) ->
+    {Handle, Next} = py_context_envs:make(Pid, Envs),
+    {reply, {ok, Handle}, State#state{envs = Next}};
+handle_call({env_handle, Pid, Env}, _From, State = #state{envs = Envs}) when is_pid(Pid), is_integer(Env), Env > 0 ->
+    {Handle, Next} = py_context_envs:handle(Pid, Env, Envs),
+    {reply, {ok, Handle}, State#state{envs = Next}};
+handle_call({start_loop, Owner}, _From, State = #state{loop = Loop}) when is_pid(Owner) ->
     {Answer, Started} = py_context_loop:start(Owner, Loop),
     {reply, Answer, State#state{loop = Started}};
-handle_call({stop_loop, Timeout}, From, State = #state{loop = Loop}) ->
+handle_call({stop_loop, Timeout}, From, State = #state{loop = Loop}) when ?IS_TIMEOUT(Timeout) ->
     case py_context_loop:stop(self(), Timeout, From, Loop) of
         {noreply, Stopping} -> {noreply, State#state{loop = Stopping}};
         {Error, Same} -> {reply, Error, State#state{loop = Same}}
     end;
-handle_call(loop_ref, _From, State = #state{loop = Loop}) ->
-    {reply, py_context_loop:ref(Loop), State};
 handle_call(handle, _From, State = #state{handle = Handle}) ->
-    {reply, Handle, State};
-handle_call(interp_id, _From, State = #state{mode = worker}) ->
-    {reply, {ok, 0}, State};
-handle_call(interp_id, _From, State = #state{route = #route{id = Id}}) ->
-    {reply, {ok, Id}, State};
+    {reply, {ok, Handle}, State};
+handle_call(interp_id, _From, State = #state{route = #route{tag = Tag}}) ->
+    {reply, {ok, Tag}, State};
 handle_call(is_subinterp, _From, State = #state{mode = Mode}) ->
-    {reply, Mode =:= owngil, State}.
+    {reply, {ok, Mode =:= owngil}, State};
+handle_call(Request, From, State) ->
+    py_unexpected:call(Request, From, State).
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_Message, State) ->
-    {noreply, State}.
+handle_cast(Message, State) ->
+    py_unexpected:message(Message, State).
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_info({'DOWN', Monitor, process, _, Reason}, State = #state{monitor = Monitor}) ->
     {stop, {shutdown, {context_died, py_port:why(Reason)}}, State};
-handle_info({'DOWN', _, process, Pid, _} = Down, State = #state{loop = Loop}) ->
+handle_info({'DOWN', Monitor, process, Pid, _} = Down, State = #state{loop = Loop, envs = Envs}) ->
     case py_context_loop:handle(Down, self(), Loop) of
         {ok, Next} -> {noreply, State#state{loop = Next}};
-        ignored -> {noreply, drop_owner(Pid, State)}
+        ignored -> {noreply, State#state{envs = py_context_envs:down(Monitor, Pid, Envs)}}
     end;
 handle_info({'EXIT', _, normal}, State) ->
     {noreply, State};
-handle_info({'EXIT', _, Reason}, State) ->
+handle_info({'EXIT', Pid, Reason}, State = #state{route = #route{pool = contexts}}) when is_pid(Pid); is_port(Pid) ->
     {stop, Reason, State};
-handle_info(_Message, State) ->
-    {noreply, State}.
-
-drop_owner(Pid, State = #state{owners = Owners, route = Route}) ->
-    {{_, Own, Made}, Rest} = maps:take(Pid, Owners),
-    ok = py_homes:remove_env(Pid, Route),
-    lists:foreach(fun({Handle, _}) -> py_tables:remove_handle(Handle) end, Made),
-    lists:foreach(fun(Env) -> drop_env(Env, State) end,
-                  lists:usort([Own || Own =/= none] ++ [Env || {_, Env} <- Made])),
-    State#state{owners = Rest}.
+handle_info({'EXIT', _, _} = Exit, State) ->
+    %% A context of a pool is everybody's: a process that has linked itself to it does not take it along. What its own
+    %% supervisor says is OTP's business, and does not come here.
+    py_unexpected:message(Exit, State);
+handle_info(Message, State) ->
+    py_unexpected:message(Message, State).
 
 %% Everybody who looks for it finds it gone, and why, before it is.
 -spec terminate(term(), #state{}) -> ok.
-terminate(Reason, State = #state{route = #route{owner = Owner, port = Port, id = Id}, handle = Handle, owners = Owners}) ->
+terminate(Reason, State = #state{route = #route{owner = Owner, port = Port, id = Id}, handle = Handle}) ->
     ok = py_tables:remove_context(self(), py_port:why(Reason)),
     ok = py_context_loop:context_died(self(), py_port:why(Reason), State#state.loop),
     ok = py_homes:remove_context(self()),
     ok = py_tables:remove_handle(Handle),
-    _ = [py_tables:remove_handle(Made) || {_, _, Handles} <- maps:values(Owners), {Made, _} <- Handles],
+    ok = py_context_envs:close(State#state.envs),
     case Reason of
         {shutdown, {context_died, _}} -> ok;
         _ -> await_stop(py_port:stop_context(Owner, Port, Id))
@@ -426,23 +394,4 @@ await_stop(Alias) ->
     after ?STOP_MS ->
         demonitor(Alias, [flush]),
         ok
-    end.
-
-allot(State = #state{next_env = Env}) ->
-    {Env, State#state{next_env = Env + 1}}.
-
-watch(none, Pid) -> monitor(process, Pid);
-watch(Monitor, _Pid) -> Monitor.
-
-give_handle(Pid, Env, State = #state{owners = Owners}) ->
-    {Monitor, Own, Made} = maps:get(Pid, Owners, {none, none, []}),
-    Handle = make_ref(),
-    ok = py_tables:add_handle(Handle, self(), Env),
-    {reply, {ok, Handle}, State#state{owners = Owners#{Pid => {watch(Monitor, Pid), Own, [{Handle, Env} | Made]}}}}.
-
-drop_env(Env, #state{route = #route{port = Port, id = Id}}) ->
-    try erlang:port_command(Port, py_protocol:drop_env(Id, Env)) of
-        true -> ok
-    catch
-        error:badarg -> ok
     end.

@@ -1,16 +1,16 @@
 %% @doc The event loop of a context as something that is started and stopped. It runs by itself from the first task on;
-%% who starts it by hand owns it, and is told when it ends: `{py_loop_exit, Ctx, ok | {error, Reason}}'. A value that
-%% py_context holds.
+%% who starts it by hand owns it, and is told when it ends: `{py_loop_exit, Ctx, {ok, <<"stopped">>} | {error, Reason}}'. A
+%% value that py_context holds.
 -module(py_context_loop).
 
 -include_lib("kernel/include/logger.hrl").
+-include("py_route.hrl").
 
--export([start/2, stop/4, ref/1, handle/3, context_died/3]).
+-export([start/2, stop/4, handle/3, context_died/3]).
 
 -export_type([loop/0]).
 
 -record(loop, {
-    ref :: reference(),
     owner :: pid(),
     monitor :: reference() | none,           % none: it has died
     %% The process that ends the tasks, and who waits for that.
@@ -26,11 +26,11 @@
 %% How long after an interrupt.
 -define(INTERRUPT_MS, 1000).
 
--spec start(pid(), loop()) -> {ok | {error, loop_running}, loop()}.
+-spec start(pid(), loop()) -> {ok | {error, already_running}, loop()}.
 start(Owner, none) ->
-    {ok, #loop{ref = make_ref(), owner = Owner, monitor = monitor(process, Owner)}};
+    {ok, #loop{owner = Owner, monitor = monitor(process, Owner)}};
 start(_Owner, Loop) ->
-    {{error, loop_running}, Loop}.
+    {{error, already_running}, Loop}.
 
 %% @doc Ends all tasks of the context. The answer is sent when they have ended.
 -spec stop(pid(), timeout(), gen_server:from(), loop()) -> {noreply | {error, no_loop}, loop()}.
@@ -43,10 +43,6 @@ stopping(Ctx, Timeout, Loop = #loop{stopper = none}) ->
     Loop#loop{stopper = spawn_monitor(fun() -> exit({py_loop_stopped, end_tasks(Ctx, Timeout)}) end)};
 stopping(_Ctx, _Timeout, Loop) ->
     Loop.
-
--spec ref(loop()) -> {ok, reference()} | {error, no_loop}.
-ref(none) -> {error, no_loop};
-ref(#loop{ref = Ref}) -> {ok, Ref}.
 
 %% @doc A `DOWN' that may be about the loop.
 -spec handle(term(), pid(), loop()) -> {ok, loop()} | ignored.
@@ -83,7 +79,7 @@ context_died(Ctx, Why, Loop) -> ended(Ctx, {error, {context_died, Why}}, Loop).
 
 ended(Ctx, Result, Loop = #loop{owner = Owner, monitor = Monitor}) ->
     _ = [demonitor(Monitor, [flush]) || Monitor =/= none],
-    Owner ! {py_loop_exit, Ctx, Result},
+    Owner ! {py_loop_exit, Ctx, case Result of ok -> {ok, <<"stopped">>}; {error, _} -> Result end},
     answer(ok, Loop).
 
 dismiss(none) ->
@@ -126,7 +122,7 @@ max_limit(Ms) -> max(1, Ms).
 
 end_tasks_within(Ctx, Timeout) ->
     Operation = py_args:operation(<<"erlang._tasks">>, <<"end_all">>, []),
-    Ref = py_async:start({{env, Ctx, 0}, Operation, 0, Timeout}),
+    Ref = py_async:start({{env, Ctx, ?SHARED_ENV}, Operation, 0, Timeout}),
     case py_async:await(Ref, infinity) of
         {ok, _} -> ok;
         {error, _} = Error -> Error

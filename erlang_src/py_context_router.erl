@@ -3,6 +3,7 @@
 -behaviour(gen_server).
 
 -include("py_route.hrl").
+-include("py_unexpected.hrl").
 
 %% API: the default pool.
 -export([start/0, start/1, stop/0, is_started/0]).
@@ -14,7 +15,12 @@
 -export([register_pool/2, register_pool/3, unregister_pool/1, unregister_pool/2, lookup_pool/2, list_pool_registrations/0]).
 -export([start_link/0]).
 %% gen_server.
--export([init/1, handle_call/3, handle_cast/2]).
+-export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
+
+%% Who waits for the start or stop of a pool, by the monitor of the process that does it.
+-type jobs() :: #{reference() => gen_server:from()}.
+
+-define(IS_NAME(Name), (is_atom(Name) orelse is_binary(Name))).
 
 %% API: the default pool.
 
@@ -23,16 +29,11 @@
 start() ->
     start(#{}).
 
-%% @doc The same with `contexts' (how many), `mode' and the options of {@link start_pool/3}. A pool that runs stays as it
-%% is.
--spec start(map()) -> {ok, [pid()]} | {error, term()}.
-start(Options) when is_map(Options) ->
-    case pool_started(default) of
-        true -> {ok, contexts()};
-        false -> call({start_default, Options})
-    end;
-start(Options) ->
-    error({bad_argument, options, Options}).
+%% @doc The same with `contexts' (how many), `mode' and the options of {@link start_pool/3}. When it runs with others it is
+%% stopped first, and what was in it is answered `{error, {context_died, stopped}}'.
+-spec start(py_pool_options:options()) -> {ok, [pid()]} | {error, term()}.
+start(Given) ->
+    result({start_default, py_args:map(options, Given)}).
 
 -spec stop() -> ok | {error, term()}.
 stop() ->
@@ -63,7 +64,7 @@ get_context(N) when is_integer(N), N > 0 ->
         _ -> error({no_such_context, N})
     end;
 get_context(Pool) when is_atom(Pool) ->
-    case py_route:pool(Pool, py_env:caller()) of
+    try py_route:pool(Pool, py_env:caller()) of
         #route{ctx = Ctx} ->
             case is_process_alive(Ctx) of
                 true -> Ctx;
@@ -73,7 +74,11 @@ get_context(Pool) when is_atom(Pool) ->
             end;
         {down, Pool} ->
             get_context_of(Pool, none)
-    end.
+    catch
+        error:Reason:Stack -> py_started:raise(Reason, Stack)
+    end;
+get_context(Other) ->
+    error({bad_argument, context, Other}).
 
 %% As a call would: a pool that restarts is waited for.
 get_context_of(Pool, Stale) ->
@@ -84,20 +89,24 @@ get_context_of(Pool, Stale) ->
 
 %% @doc Every routed request of the calling process goes to this context, until it dies.
 -spec bind_context(pid()) -> ok | {error, term()}.
-bind_context(Ctx) when is_pid(Ctx) ->
-    py_env:bind(Ctx).
+bind_context(Ctx) ->
+    is_pid(Ctx) orelse error({bad_argument, context, Ctx}),
+    py_started:result(fun() -> py_env:bind(Ctx) end).
 
 %% @doc Every request of the calling process to this pool goes to this context, until it dies.
 -spec bind_context(atom(), pid()) -> ok | {error, term()}.
-bind_context(Pool, Ctx) when is_atom(Pool), is_pid(Ctx) ->
-    py_env:bind(Pool, Ctx).
+bind_context(Pool, Ctx) ->
+    is_atom(Pool) orelse error({bad_argument, pool, Pool}),
+    is_pid(Ctx) orelse error({bad_argument, context, Ctx}),
+    py_started:result(fun() -> py_env:bind(Pool, Ctx) end).
 
 -spec unbind_context() -> ok.
 unbind_context() ->
     py_env:unbind().
 
 -spec unbind_context(atom()) -> ok.
-unbind_context(Pool) when is_atom(Pool) ->
+unbind_context(Pool) ->
+    is_atom(Pool) orelse error({bad_argument, pool, Pool}),
     py_env:unbind(Pool).
 
 %% @doc The size of the default pool, 0 when it is stopped.
@@ -127,32 +136,30 @@ contexts(Pool) ->
 start_pool(Pool, Size) ->
     start_pool(Pool, Size, #{}).
 
-%% @doc Starts a pool and waits until its contexts are there. One that runs stays as it is. `Options' are a mode or a map:
-%% see docs/pools.md.
--spec start_pool(atom(), pos_integer(), atom() | map()) -> {ok, [pid()]} | {error, term()}.
-start_pool(contexts, _Size, _Options) ->
-    %% Where contexts live that are started by hand (py_standalone).
-    {error, {bad_option, pool, contexts}};
-start_pool(Pool, Size, Options) when is_map(Options) ->
-    case py_pool_options:pool(Pool, Size, Options) of
-        {ok, Spec} -> call({start, Spec});
+%% @doc Starts a pool and waits until its contexts are there. For one that runs with the same options that is so; of one with
+%% others it is `{error, {already_started, Pool, Differing}}'. `Options' are a mode, a map or a list: see docs/pools.md.
+-spec start_pool(atom(), pos_integer(), atom() | py_pool_options:options()) -> {ok, [pid()]} | {error, term()}.
+start_pool(Pool, Size, Options) ->
+    case py_pool_start:checked(Pool, Size, Options) of
+        {ok, _} -> result({start, Pool, Size, Options});
         {error, _} = Error -> Error
-    end;
-start_pool(Pool, Size, Mode) when is_atom(Mode) ->
-    start_pool(Pool, Size, #{mode => Mode});
-start_pool(_Pool, _Size, Options) ->
-    {error, {bad_option, options, Options}}.
+    end.
 
-%% @doc Stops a pool; requests in it are answered `{error, {context_died, stopped}}'.
--spec stop_pool(atom()) -> ok | {error, {no_such_pool, atom()}}.
-stop_pool(contexts) ->
-    {error, {no_such_pool, contexts}};
+%% @doc Stops a pool; requests in it are answered `{error, {context_died, stopped}}'. One of your own supervisor
+%% ({@link py_pool:child_spec/1}) is stopped by that.
+-spec stop_pool(atom()) -> ok | {error, {no_such_pool, atom()} | {supervised, atom(), pid()}}.
+stop_pool(Pool) when is_atom(Pool), Pool =/= contexts ->
+    result({stop, Pool});
 stop_pool(Pool) ->
-    call({stop, Pool}).
+    {error, {no_such_pool, Pool}}.
 
 -spec pool_started(atom()) -> boolean().
 pool_started(Pool) ->
-    py_tables:pool(Pool) =/= none.
+    case py_started:result(fun() -> py_tables:pool(Pool) end) of
+        {Pid, _} when is_pid(Pid) -> true;
+        none -> false;
+        {error, {not_started, _}} -> false
+    end.
 
 %% @doc Calls to the module, or to one function of it with `{M, F}', go to this pool.
 -spec register_pool(atom(), py_args:name() | {py_args:name(), py_args:name()}) -> ok.
@@ -180,82 +187,78 @@ unregister_pool(M, F) ->
 %% @doc The pool that calls to this function are routed to.
 -spec lookup_pool(py_args:name(), py_args:name()) -> atom().
 lookup_pool(M, F) ->
-    py_route:lookup_pool(py_args:name(module, M), py_args:name(function, F)).
+    try
+        py_route:lookup_pool(py_args:name(module, M), py_args:name(function, F))
+    catch
+        error:Reason:Stack -> py_started:raise(Reason, Stack)
+    end.
 
 -spec list_pool_registrations() -> [{{py_args:name(), py_args:name()}, atom()}].
 list_pool_registrations() ->
-    lists:sort([{Name, Pool} || {_, Pool, Name} <- ets:tab2list(py_registrations)]).
+    lists:sort([{Name, Pool} || {_, Pool, Name} <- py_tables:registrations()]).
 
 -spec start_link() -> gen_server:start_ret().
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
 call(Request) ->
-    gen_server:call(?MODULE, Request, infinity).
+    py_started:call(?MODULE, Request).
+
+%% Where the result may be an error.
+result(Request) ->
+    py_started:result(fun() -> call(Request) end).
 
 %% gen_server.
 
--spec init([]) -> {ok, none}.
+-spec init([]) -> {ok, jobs()}.
 init([]) ->
     ok = count_registrations(),
-    {ok, none}.
+    {ok, #{}}.
 
 %% Pools start and stop in processes of their own, so that one that takes long does not hold up the others.
--spec handle_call(term(), gen_server:from(), none) -> {reply, term(), none} | {noreply, none}.
-handle_call({start_default, Options}, From, none) ->
-    in_own_process(From, fun() -> start_default(Options) end);
-handle_call({start, Spec}, From, none) ->
-    in_own_process(From, fun() -> start_spec(Spec) end);
-handle_call({stop, Pool}, From, none) ->
-    in_own_process(From, fun() -> py_pools_sup:stop_pool(Pool) end);
-handle_call({register, Pool, M, F}, _From, none) ->
-    true = ets:insert(py_registrations, {py_route:registration_key(M, F), Pool, {M, F}}),
-    {reply, count_registrations(), none};
-handle_call({unregister, M, F}, _From, none) ->
-    true = ets:delete(py_registrations, py_route:registration_key(M, F)),
-    {reply, count_registrations(), none}.
+-spec handle_call(term(), gen_server:from(), jobs()) -> {reply, term(), jobs()} | {noreply, jobs()}.
+handle_call(Request, From, Jobs) when not ?IS_FROM(From) ->
+    py_unexpected:call(Request, From, Jobs);
+handle_call({start_default, Options}, From, Jobs) when is_map(Options) ->
+    in_own_process(From, fun() -> py_pool_start:default(Options) end, Jobs);
+handle_call({start, Pool, Size, Options}, From, Jobs) ->
+    in_own_process(From, fun() -> start_checked(py_pool_start:checked(Pool, Size, Options)) end, Jobs);
+handle_call({stop, Pool}, From, Jobs) when is_atom(Pool), Pool =/= contexts ->
+    in_own_process(From, fun() -> py_pool_start:stop(Pool) end, Jobs);
+handle_call({register, Pool, M, F}, _From, Jobs) when is_atom(Pool), ?IS_NAME(M), ?IS_NAME(F) ->
+    ok = py_tables:register(py_route:registration_key(M, F), Pool, {M, F}),
+    {reply, count_registrations(), Jobs};
+handle_call({unregister, M, F}, _From, Jobs) when ?IS_NAME(M), ?IS_NAME(F) ->
+    ok = py_tables:unregister(py_route:registration_key(M, F)),
+    {reply, count_registrations(), Jobs};
+handle_call(Request, From, Jobs) ->
+    py_unexpected:call(Request, From, Jobs).
 
--spec handle_cast(term(), none) -> {noreply, none}.
-handle_cast(_Message, none) ->
-    {noreply, none}.
+-spec handle_cast(term(), jobs()) -> {noreply, jobs()}.
+handle_cast(Message, Jobs) ->
+    py_unexpected:message(Message, Jobs).
+
+-spec handle_info(term(), jobs()) -> {noreply, jobs()}.
+handle_info({'DOWN', Job, process, _, Reason}, Jobs) when is_map_key(Job, Jobs) ->
+    {From, Others} = maps:take(Job, Jobs),
+    gen_server:reply(From, case Reason of
+        {py_done, Answer} -> Answer;
+        _ -> {error, {start_failed, Reason}}
+    end),
+    {noreply, Others};
+handle_info(Message, Jobs) ->
+    py_unexpected:message(Message, Jobs).
 
 %% For the caller, whose chain of calls it belongs to: a pool that its own preload code starts again says so.
-in_own_process(From = {Caller, _}, Fun) ->
-    _ = spawn_link(fun() ->
+in_own_process(From = {Caller, _}, Fun, Jobs) ->
+    {_, Job} = spawn_monitor(fun() ->
         put('$callers', [Caller]),
-        gen_server:reply(From, Fun())
+        exit({py_done, Fun()})
     end),
-    {noreply, none}.
+    {noreply, Jobs#{Job => From}}.
 
-start_default(Options) ->
-    case py_config:default_pool() of
-        {ok, Default = #{contexts := DefaultSize, mode := DefaultMode}} ->
-            Size = maps:get(contexts, Options, DefaultSize),
-            Own = maps:remove(contexts, Options),
-            case {map_size(Options), py_pool_options:pool(default, Size, maps:merge(#{mode => DefaultMode}, Own))} of
-                {0, _} -> start_spec(Default);
-                {_, {ok, Spec}} -> start_spec(Spec);
-                {_, {error, _} = Error} -> Error
-            end;
-        {error, _} = Error ->
-            Error
-    end.
-
-%% A pool that cannot start is not kept: the caller is told why.
-start_spec(Spec = #{pool := Pool}) ->
-    case py_pools_sup:start_pool(Spec) of
-        {ok, Pool} ->
-            case py_pool:await_start(Pool) of
-                {ok, _} = Ok -> Ok;
-                {error, _} = Error ->
-                    _ = py_pools_sup:stop_pool(Pool),
-                    Error
-            end;
-        {error, {already_started, Pool}} ->
-            py_pool:await_start(Pool);
-        {error, _} = Error ->
-            Error
-    end.
+start_checked({ok, Spec}) -> py_pool_start:start(Spec);
+start_checked({error, _} = Error) -> Error.
 
 count_registrations() ->
-    py_slots:set_registrations(py_slots:ref(), ets:info(py_registrations, size)).
+    py_counters:set_registrations(length(py_tables:registrations())).

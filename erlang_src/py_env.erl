@@ -93,7 +93,7 @@ bind_to(Ctx, Set) ->
             put(?KEY, Set(Caller, Route)),
             ok;
         gone ->
-            {error, {context_died, py_context:why_dead(Ctx)}}
+            py_context:gone(Ctx)
     end.
 
 -spec unbind() -> ok.
@@ -120,8 +120,8 @@ local(Ctx) ->
         Route = #route{} ->
             case ensure(Route) of
                 #route{env = Env} -> {ok, Env};
-                stale -> {error, {context_died, py_context:why_dead(Ctx)}}
+                stale -> py_context:gone(Ctx)
             end;
         gone ->
-            {error, {context_died, py_context:why_dead(Ctx)}}
+            py_context:gone(Ctx)
     end.

@@ -5,6 +5,7 @@
 -behaviour(gen_server).
 
 -include("py_protocol.hrl").
+-include("py_unexpected.hrl").
 
 %% API.
 -export([register/2, register/3, unregister/1, lookup/1, names/0]).
@@ -28,8 +29,11 @@
 
 -define(TABLE, py_functions).
 -define(PORTS, py_ports).
-%% While the process restarts: how often to try again.
--define(RETRY_MS, 10).
+
+-define(IS_CALLABLE(Function),
+        (is_function(Function, 1)
+         orelse (is_tuple(Function) andalso tuple_size(Function) =:= 2 andalso is_atom(element(1, Function))
+                 andalso is_atom(element(2, Function))))).
 
 %% API.
 
@@ -80,15 +84,8 @@ text(Name) ->
             end
     end.
 
-%% What is asked for can be asked for again: a crash is survived.
 call(Request) ->
-    try
-        gen_server:call(?MODULE, Request, infinity)
-    catch
-        exit:{Reason, {gen_server, call, _}} when Reason =:= noproc; Reason =:= killed ->
-            whereis(erlang_python_sup) =/= undefined orelse error({not_started, erlang_python}),
-            receive after ?RETRY_MS -> call(Request) end
-    end.
+    py_started:call(?MODULE, Request).
 
 %% For py_port.
 
@@ -98,9 +95,8 @@ add_port(Owner, Port, Known) ->
     true = ets:insert(?PORTS, {Owner, Port}),
     case names() of
         Known -> ok;
-        Names ->
-            ok = tell(Port, frames(Names)),
-            told(Port, Names)
+        %% Not at once: the registry may have told this port something newer in this moment, or be about to.
+        _ -> tell_later(Port)
     end.
 
 -spec remove_port(pid()) -> ok.
@@ -108,58 +104,24 @@ remove_port(Owner) ->
     true = ets:delete(?PORTS, Owner),
     ok.
 
+%% While frames wait for the port the names are told in their turn, as they are then: however many changes come meanwhile.
 tell(Port, Frames) ->
-    case write(Port, Frames, [nosuspend]) of
+    case py_writer:offer(Port, Frames) of
         ok -> ok;
-        busy ->
-            %% One process waits for a busy port, however many names come meanwhile: each of them has all of them to tell.
-            _ = ets:insert_new(?PORTS, {{waited_for, Port}}) andalso wait_for(Port),
-            ok;
+        busy -> tell_later(Port);
         closed ->
             %% A py_port that was killed leaves its row.
             true = ets:match_delete(?PORTS, {'_', Port}),
             ok
     end.
 
-wait_for(Port) ->
-    try spawn(fun() -> tell_when_free(Port) end)
-    catch error:system_limit -> tell_when_free(Port)
-    end.
-
-tell_when_free(Port) ->
-    Names = names(),
-    Written = write(Port, frames(Names), []),
-    %% Before the look whether that is still true: who comes later starts another one.
-    true = ets:delete(?PORTS, {waited_for, Port}),
-    case Written of
-        ok -> told(Port, Names);
-        closed -> ok
-    end.
-
-%% Several processes may write to a port. All but the registry may come late, when the names have changed: they look
-%% whether what they told is still true, so the last word is.
-told(Port, Told) ->
-    case names() of
-        Told -> ok;
-        Names ->
-            ok = tell(Port, frames(Names)),
-            told(Port, Names)
-    end.
+tell_later(Port) ->
+    py_writer:post_latest(Port, fun() -> frames(names()) end).
 
 frames(Names) ->
     case py_protocol:functions(Names) of
         Frame when byte_size(Frame) =< ?PIECE_BYTES -> [Frame];
         Frame -> py_protocol:pieces(make_ref(), 0, Frame)
-    end.
-
-write(_Port, [], _Options) ->
-    ok;
-write(Port, [Frame | Rest], Options) ->
-    try erlang:port_command(Port, Frame, Options) of
-        true -> write(Port, Rest, Options);
-        false -> busy
-    catch
-        error:badarg -> closed
     end.
 
 -spec start_link() -> gen_server:start_ret().
@@ -174,16 +136,24 @@ init([]) ->
     ok = tell_all(Names),
     {ok, #state{names = Names}}.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {reply, ok, #state{}, timeout()} | {noreply, #state{}, timeout()}.
-handle_call({put, Name, Function}, From, State = #state{names = Names}) ->
+-spec handle_call(term(), gen_server:from(), #state{}) ->
+    {reply, ok | {error, bad_request}, #state{}, timeout()} | {noreply, #state{}, timeout()}.
+handle_call({put, Name, Function}, From, State = #state{names = Names})
+        when ?IS_FROM(From), is_binary(Name), ?IS_CALLABLE(Function) ->
     true = ets:insert(?TABLE, {Name, Function}),
     changed(ordsets:add_element(Name, Names), From, State);
-handle_call({remove, Name}, From, State = #state{names = Names}) ->
+handle_call({remove, Name}, From, State = #state{names = Names}) when ?IS_FROM(From), is_binary(Name) ->
     true = ets:delete(?TABLE, Name),
-    changed(ordsets:del_element(Name, Names), From, State).
+    changed(ordsets:del_element(Name, Names), From, State);
+handle_call(Request, From, State) ->
+    case py_unexpected:call(Request, From, State) of
+        {reply, Answer, _} -> {reply, Answer, State, patience(State)};
+        {noreply, _} -> {noreply, State, patience(State)}
+    end.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}, timeout()}.
-handle_cast(_Message, State) ->
+handle_cast(Message, State) ->
+    ok = py_unexpected:dropped(Message),
     {noreply, State, patience(State)}.
 
 %% Nothing else is asked for at the moment.
@@ -192,7 +162,8 @@ handle_info(timeout, State = #state{names = Names, waiting = Waiting}) ->
     ok = tell_all(Names),
     lists:foreach(fun(From) -> gen_server:reply(From, ok) end, Waiting),
     {noreply, State#state{waiting = []}, infinity};
-handle_info(_Message, State) ->
+handle_info(Message, State) ->
+    ok = py_unexpected:dropped(Message),
     {noreply, State, patience(State)}.
 
 %% Another function by a name that the ports know is no news for them.
@@ -206,6 +177,4 @@ patience(#state{}) -> 0.
 
 tell_all(Names) ->
     Frames = frames(Names),
-    lists:foreach(fun({Owner, Port}) when is_pid(Owner) -> tell(Port, Frames);
-                     (_WaitedFor) -> ok
-                  end, ets:tab2list(?PORTS)).
+    lists:foreach(fun({_Owner, Port}) -> tell(Port, Frames) end, ets:tab2list(?PORTS)).

@@ -14,7 +14,7 @@
 %% For the context.
 -export([add_context/1, remove_context/1, add_env/2, remove_env/2]).
 %% For callbacks.
--export([context/2, env/2, in_pool/2]).
+-export([context/2, env/2, in_pool/2, owners/1]).
 
 -define(TABLE, py_homes).
 
@@ -56,12 +56,17 @@ env(Ctx, Pid) ->
         [] -> 0
     end.
 
+%% @doc The processes that have a namespace of their own in this context.
+-spec owners(pid()) -> [pid()].
+owners(Ctx) ->
+    ets:select(?TABLE, [{{{Ctx, '$1'}, Ctx, '_'}, [], ['$1']}]).
+
 %% @doc Where in this pool the process has its namespace, if that context still takes requests.
 -spec in_pool(atom(), pid()) -> #route{} | none.
 in_pool(Pool, Pid) ->
     case ets:lookup(?TABLE, {Pool, Pid}) of
         [{_, _, Route = #route{tag = Tag}}] ->
-            case py_slots:load(py_slots:ref(), Tag) of
+            case py_counters:load(Tag) of
                 Load when Load >= 0 -> Route;
                 _Closed -> none
             end;

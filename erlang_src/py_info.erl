@@ -4,7 +4,7 @@
 -include("py_route.hrl").
 
 -export([execution_mode/0, subinterp_supported/0, num_executors/0, version/0]).
--export([port_stats/2, memory_stats/0, gc/1, tracemalloc_start/1, tracemalloc_stop/0, reload/1, stats/0]).
+-export([port_stats/2, figures/1, memory_stats/0, gc/1, tracemalloc_start/1, tracemalloc_stop/0, reload/1, stats/0]).
 
 %% Of the Python package, for what only Python knows.
 -define(HELPERS, <<"erlang._info">>).
@@ -28,8 +28,9 @@ num_executors() ->
 %% @doc The version as Python's `sys.version' gives it.
 -spec version() -> {ok, binary()} | {error, term()}.
 version() ->
-    case python() of
+    case py_started:result(fun python/0) of
         #{python_version := Version} -> {ok, Version};
+        {error, _} = NotStarted -> NotStarted;
         _ -> helper(version, [])
     end.
 
@@ -82,6 +83,9 @@ reload(M) ->
         Atom when is_atom(Atom) -> atom_to_binary(Atom);
         Binary -> Binary
     end,
+    py_started:result(fun() -> reload_everywhere(Name) end).
+
+reload_everywhere(Name) ->
     Contexts = [Route || {Pool, _, #{mode := Mode}} <- py_tables:pools(), Route <- interpreters(Mode, py_tables:contexts(Pool))],
     Results = [py_request:run({context, Ctx}, py_args:operation(?HELPERS, <<"reload">>, [Name]), 0, ?TIMEOUT)
                || #route{ctx = Ctx} <- Contexts],
@@ -96,27 +100,48 @@ interpreters(worker, Routes) -> lists:ukeysort(#route.owner, Routes).
 helper(Function, Args) ->
     py_request:run(routed, py_args:operation(?HELPERS, Function, Args), 0, ?TIMEOUT).
 
+%% 0 when the pool is just being stopped.
+of_limit(Pool, Figure) ->
+    case py_limits:find(Pool) of
+        {ok, Limit} -> Figure(Limit);
+        {error, _} -> 0
+    end.
+
 done({ok, _}) -> ok;
 done({error, _} = Error) -> Error.
 
-%% @doc Every pool: `size', `mode', `isolation', `in_flight' (requests that hold a slot for it), `queued' (those of them
+%% @doc Every pool: `size', `mode', `isolation', `in_flight' (requests that hold a slot for it), `max_concurrent'
+%% (how many may), `waiting' (for a slot), `queued' (those of them
 %% that wait for their context), `envs' (namespaces of Erlang processes), `calls', `errors', `timeouts', `restarts',
-%% `rss' (bytes, of all its port processes), `os_pid' (of the first), `os_pids', `contexts' (pids).
+%% `messages_refused' (that Python tried to send to a process that it may not send to: option `send'),
+%% `shared_memory' (bytes that it takes for large values, or `pipe' where these have to go through the pipe), `rss' (bytes, of all its port processes), `os_pid' (of Python in the first), `os_pids', `keeper' (the
+%% process that the node has started for the first, above Python), `keepers', `contexts' (pids), `confined' (what the kernel
+%% keeps inside: `signals', and by the level of the sandbox `abstract_sockets', `files', `network', `syscalls').
 -spec stats() -> #{atom() => map()}.
 stats() ->
-    maps:from_list([{Pool, pool_stats(Pool, Pid, Info)} || {Pool, Pid, Info} <- py_tables:pools()]).
+    maps:from_list([{Pool, pool_stats(Pool, State, Info)}
+                    || {Pool, Pid, Info} <- py_tables:pools(), State <- state(Pid)]).
 
-pool_stats(Pool, Pid, #{size := Size, mode := Mode, isolation := Isolation}) ->
-    #{calls := Calls, units := Units} = gen_server:call(Pid, info, infinity),
-    Slots = py_slots:ref(),
-    Routes = [Route || {_, Route = #route{pool = Home}} <- ets:tab2list(py_contexts), Home =:= Pool],
+%% A pool whose process has just died is left out, it is on its way back.
+state(Pid) ->
+    try
+        [gen_server:call(Pid, info, infinity)]
+    catch
+        exit:_ -> []
+    end.
+
+pool_stats(Pool, #{calls := Calls, units := Units}, #{size := Size, mode := Mode, isolation := Isolation}) ->
+    Routes = py_tables:routes(Pool),
     Ports = [port_stats(Owner, Port) || {Owner, #{port := Port}, _} <- Units, is_pid(Owner)],
     OsPids = [OsPid || {_, #{os_pid := OsPid}, _} <- Units],
+    Keepers = [Keeper || {_, #{keeper := Keeper}, _} <- Units],
     #{size => Size,
       mode => Mode,
       isolation => Isolation,
       contexts => [Ctx || #route{ctx = Ctx} <- lists:keysort(#route.id, Routes)],
-      in_flight => lists:sum([py_slots:in_flight(Slots, Tag) || #route{tag = Tag} <- Routes]),
+      in_flight => lists:sum([py_slots:in_flight(Limit, Tag) || #route{tag = Tag, limit = Limit} <- Routes]),
+      max_concurrent => of_limit(Pool, fun py_slots:max/1),
+      waiting => of_limit(Pool, fun py_waiters:count/1),
       queued => lists:sum([N || #{contexts := Contexts} <- Ports, #{queued := N} <- maps:values(Contexts)]),
       envs => lists:sum([N || #{contexts := Contexts} <- Ports, #{envs := N} <- maps:values(Contexts)]),
       tasks => lists:sum([N || #{contexts := Contexts} <- Ports, #{tasks := N} <- maps:values(Contexts)]),
@@ -124,23 +149,38 @@ pool_stats(Pool, Pid, #{size := Size, mode := Mode, isolation := Isolation}) ->
       errors => py_tables:counted(Pool, errors),
       timeouts => py_tables:counted(Pool, timeouts),
       restarts => py_tables:counted(Pool, restarts),
+      confined => case [Confined || {_, #{confined := Confined}, _} <- Units] of [Confined | _] -> Confined; [] -> [] end,
+      messages_refused => py_tables:counted(Pool, messages_refused),
+      shared_memory => case [Bytes || #{shared_memory := Bytes} <- Ports] of
+          [] -> pipe;
+          Shared -> lists:sum(Shared)
+      end,
       rss => lists:sum([maps:get(rss, Stats, 0) || Stats <- Ports]),
-      os_pid => case OsPids of [OsPid | _] -> OsPid; [] -> none end,
-      os_pids => OsPids}.
+      os_pid => first(OsPids),
+      os_pids => OsPids,
+      keeper => first(Keepers),
+      keepers => Keepers}.
+
+first([First | _]) -> First;
+first([]) -> none.
 
 %% @doc The figures of a port process (docs/protocol.md, STATS); empty when it gives none.
 -spec port_stats(pid(), port()) -> map().
 port_stats(Owner, Port) ->
     Alias = py_port:control(Owner, Port, fun py_protocol:stats/1),
     receive
-        {py_reply, Alias, Payload} ->
-            case py_protocol:decode(Payload) of
-                {ok, Stats} -> Stats;
-                {error, _} -> #{}
-            end;
+        {py_reply, Alias, Payload} -> figures(Payload);
         {'DOWN', Alias, process, _, _} ->
             #{}
     after ?STATS_MS ->
         demonitor(Alias, [flush]),
-        #{}
+        receive {py_reply, Alias, Late} -> figures(Late) after 0 -> #{} end
+    end.
+
+%% @doc What a port process answers to STATS.
+-spec figures(py_protocol:payload()) -> map().
+figures(Payload) ->
+    case py_protocol:decode(Payload) of
+        {ok, Stats} -> Stats;
+        {error, _} -> #{}
     end.

@@ -17,8 +17,11 @@ context_eval(Handle, Expr, Locals, Env) ->
 context_exec(Handle, Code, Env) ->
     in_context(Handle, fun(Ctx) -> py_context:exec(Ctx, Code, infinity, Env) end).
 
-in_context(Handle, Run) ->
-    case py_context:resolve(Handle) of
-        {Ctx, _} -> Run(Ctx);
+in_context(Handle, Run) when is_reference(Handle) ->
+    case py_started:result(fun() -> py_context:resolve(Handle) end) of
+        {Ctx, _} when is_pid(Ctx) -> Run(Ctx);
+        {error, _} = NotStarted -> NotStarted;
         gone -> {error, {context_died, stopped}}
-    end.
+    end;
+in_context(Handle, _Run) ->
+    error({bad_argument, handle, Handle}).

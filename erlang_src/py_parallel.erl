@@ -2,16 +2,33 @@
 %% pool, and nobody but the caller waits for them.
 -module(py_parallel).
 
--export([run/2]).
+-export([run/1]).
 
-%% @doc The results, in the order of the operations. Each has `Limit' from when it is sent.
--spec run([py_protocol:operation()], py_request:limit()) -> [py_request:result()].
-run(Operations, Limit) ->
-    Numbered = lists:zip(lists:seq(1, length(Operations)), Operations),
+%% @doc The results, in the order of the calls. Each has its time from when it is sent.
+-spec run([py_call:call()]) -> {ok, [py_request:result()]} | {error, py_started:not_started()}.
+run(Calls) when length(Calls) >= 0 ->
+    Requests = [request(Call) || Call <- Calls],
+    py_started:result(fun() ->
+        %% Raises when the application does not run.
+        _ = py_counters:ref(),
+        {ok, results(Requests)}
+    end);
+run(Calls) ->
+    error({bad_argument, calls, Calls}).
+
+%% In one context nothing runs at once.
+request(Call) ->
+    case py_call:tuple(Call) of
+        {{context, _}, _, _, _} -> error({bad_argument, call, Call});
+        Request -> Request
+    end.
+
+results(Requests) ->
+    Numbered = lists:zip(lists:seq(1, length(Requests)), Requests),
     Caller = py_env:caller(),
-    Timeout = py_request:limit(Limit, Caller),
-    Job = fun({Key, Operation}) ->
-        #{key => Key, target => routed, operation => Operation, flags => 0, timeout => Timeout, caller => Caller}
+    Job = fun({Key, {Target, Operation, Flags, Limit}}) ->
+        #{key => Key, target => Target, operation => Operation, flags => Flags,
+          timeout => py_request:limit(Limit, Caller), caller => Caller}
     end,
     {Early, Pipeline} = lists:foldl(
         fun(Call, {Done, P}) ->

@@ -1,54 +1,60 @@
 %% @doc The life of a pool: starts its port processes and contexts, publishes where they are, and starts again what
 %% died. Requests never come here, except those that have nowhere to go ({@link await/3}).
 %%
-%% A pool has one *unit* when its contexts share a port process, and one per context with `isolation => context'. When
-%% and whether a dead unit is started again is decided in py_pool_core.
+%% A pool has one *unit* (py_unit) when its contexts share a port process, and one per context with `isolation => context';
+%% one more while a port process is replaced. What a unit does next is decided there, when it is started again in py_pool_core.
 -module(py_pool).
 -behaviour(gen_server).
 
 -include_lib("kernel/include/logger.hrl").
 -include("py_route.hrl").
+-include("py_unexpected.hrl").
 
 %% API.
--export([start_link/2, await/3, await_start/1, routes/1]).
+-export([child_spec/1, start_link/2, await/3, await_start/1, routes/1]).
 %% gen_server.
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
--record(unit, {
-    indices :: [pos_integer()],                          % of its contexts in the pool
-    core = py_pool_core:new() :: py_pool_core:core(),
-    owner = none :: none | pid(),                        % py_port
-    info = #{} :: map(),                                 % from READY
-    next_id = 1 :: pos_integer(),
-    pending = #{} :: #{reference() => {Index :: pos_integer(), #route{}}},
-    contexts = #{} :: #{pos_integer() => #route{}},
-    failure = none :: none | {start_failed, term()},     % why a context did not start
-    replaced = none :: none | pid()                      % the owner that retires when this one is up
-}).
 -record(state, {
     pool :: atom(),
     spec :: py_pool_options:spec(),
     sup :: pid(),
     ports = none :: none | pid(),
     contexts = none :: none | pid(),
-    units = #{} :: #{pos_integer() => #unit{}},
-    watched = #{} :: #{reference() => {context, pid()}},
-    retiring = #{} :: #{pid() => {Since :: integer(), [#route{}]}},
+    units = #{} :: #{pos_integer() => py_unit:unit()},
+    watched = #{} :: #{reference() => {context | owner, pid()}},
+    checkup = py_checkup:new() :: py_checkup:checkup(),
     calls :: counters:counters_ref(),
     %% Callers that wait until there is a context, and not this one.
     waiters = [] :: [{gen_server:from(), none | pid()}],
     starters = [] :: [gen_server:from()]
 }).
 
-%% How often to look whether a retiring port process has finished what it had.
--define(RETIRE_POLL_MS, 20).
+%% How often to look whether a port process that drains has finished what it had.
+-define(DRAIN_POLL_MS, 20).
+%% How long a context may take to follow its port process.
+-define(CONTEXT_MS, 1000).
 %% How long a chain of calls may wait for a pool: it may hold what the start of that pool waits for.
 -define(CHAIN_MS, 30000).
 -define(OWN_START, <<"what it runs while it starts has made this call, which would wait for the start">>).
-%% How long coroutines and streams of a port process that is replaced may go on.
--define(RETIRE_TASKS_MS, 300000).
-
+%% A pool whose processes were killed, and that its supervisor brings back, is waited for.
+-define(COMEBACK_MS, 5000).
+-define(COMEBACK_POLL_MS, 10).
 %% API.
+
+%% @doc A pool as a child of your own supervisor: `#{name => reports, size => 2}', and the options of
+%% {@link py_context_router:start_pool/3}. It is up when the supervisor goes on, and ends with it.
+-spec child_spec(#{name := atom(), size => pos_integer(), atom() => term()} | [{atom(), term()}]) -> supervisor:child_spec().
+child_spec(Given) ->
+    Options = py_args:map(options, Given),
+    Pool = case Options of
+        #{name := Name} when is_atom(Name) -> Name;
+        _ -> error({bad_argument, options, Given})
+    end,
+    #{id => {?MODULE, Pool},
+      start => {py_pool_start, supervised, [Pool, maps:get(size, Options, 1), maps:without([name, size], Options)]},
+      type => supervisor,
+      shutdown => infinity}.
 
 -spec start_link(py_pool_options:spec(), pid()) -> gen_server:start_ret().
 start_link(Spec, Sup) ->
@@ -58,32 +64,54 @@ start_link(Spec, Sup) ->
 %% start, says so at once, and so does one whose start waits for the calling process: its preload code has called it.
 -spec await(atom(), none | pid(), timeout()) -> ok | {error, term()}.
 await(Pool, Stale, Timeout) ->
-    case py_tables:pool(Pool) of
-        none -> {error, {no_such_pool, Pool}};
-        {Pid, _} -> ask_from_chain(Pid, Pool, fun(Source) -> {await, {Stale, Source}} end, Timeout)
-    end.
+    ask_pool(Pool, fun(Source) -> {await, {Stale, Source}} end, Timeout).
 
 %% @doc Waits until every context of the pool has started: `{ok, Contexts}', or why one has not.
 -spec await_start(atom()) -> {ok, [pid()]} | {error, term()}.
 await_start(Pool) ->
-    case py_tables:pool(Pool) of
-        none -> {error, {no_such_pool, Pool}};
-        {Pid, _} -> ask_from_chain(Pid, Pool, fun(Source) -> {await_start, Source} end, infinity)
+    ask_pool(Pool, fun(Source) -> {await_start, Source} end, infinity).
+
+ask_pool(Pool, Request, Timeout) ->
+    ask_pool(Pool, Request, deadline(Timeout), now_ms() + ?COMEBACK_MS).
+
+ask_pool(Pool, Request, Deadline, Comeback) ->
+    Answer = case py_tables:pool(Pool) of
+        none -> gone;
+        {Pid, _} -> ask_from_chain(Pid, Request, left(Deadline))
+    end,
+    case Answer of
+        gone ->
+            case {is_to_come_back(Pool, Comeback), left(Deadline)} of
+                {false, _} -> {error, {no_such_pool, Pool}};
+                {true, 0} -> {error, timeout};
+                {true, _} -> receive after ?COMEBACK_POLL_MS -> ask_pool(Pool, Request, Deadline, Comeback) end
+            end;
+        _ ->
+            Answer
     end.
+
+is_to_come_back(Pool, Comeback) ->
+    py_tables:spec(Pool) =/= none andalso now_ms() < Comeback.
+
+deadline(infinity) -> infinity;
+deadline(Ms) -> now_ms() + Ms.
+
+left(infinity) -> infinity;
+left(Deadline) -> max(0, Deadline - now_ms()).
 
 %% Pools whose starts wait for each other, or for a context where a chain waits for them, cannot tell: they have a limit.
-ask_from_chain(Pid, Pool, Request, Timeout) ->
+ask_from_chain(Pid, Request, Timeout) ->
     case py_chain:source() of
-        none -> ask(Pid, Pool, Request(none), Timeout);
-        Source -> ask(Pid, Pool, Request(Source), min(Timeout, ?CHAIN_MS))
+        none -> ask(Pid, Request(none), Timeout);
+        Source -> ask(Pid, Request(Source), min(Timeout, ?CHAIN_MS))
     end.
 
-ask(Pid, Pool, Request, Timeout) ->
+ask(Pid, Request, Timeout) ->
     try
         gen_server:call(Pid, Request, Timeout)
     catch
         exit:{timeout, _} -> {error, timeout};
-        exit:_ -> {error, {no_such_pool, Pool}}
+        exit:_ -> gone
     end.
 
 %% @doc The contexts that take requests, and what their port processes said of themselves.
@@ -96,26 +124,29 @@ routes(Pool) ->
 -spec init({py_pool_options:spec(), pid()}) -> {ok, #state{}, {continue, start}}.
 init({Spec = #{pool := Pool}, Sup}) ->
     process_flag(trap_exit, true),
+    ok = py_succession:take_over(Pool, info(Spec, [])),
     %% A predecessor that crashed left its routes.
     ok = py_tables:unpublish(Pool),
-    ok = py_tables:add_pool(Pool, info(Spec, [])),
     {ok, #state{pool = Pool, spec = Spec, sup = Sup, calls = counters:new(1, [])}, {continue, start}}.
 
-%% The supervisor answers when it has started us.
+%% The supervisor answers when it has started us. py_semaphore too: the top supervisor may have to start it after us.
 -spec handle_continue(start, #state{}) -> {noreply, #state{}}.
-handle_continue(start, State = #state{sup = Sup, spec = Spec}) ->
+handle_continue(start, State = #state{sup = Sup, pool = Pool, spec = Spec}) ->
+    _ = py_semaphore:open_limit(Pool, maps:get(max_concurrent, Spec), maps:get(max_queued, Spec)),
     Children = supervisor:which_children(Sup),
     {_, Ports, _, _} = lists:keyfind(py_port_sup, 1, Children),
     {_, Contexts, _, _} = lists:keyfind(py_context_sup, 1, Children),
     Indices = lists:seq(1, maps:get(contexts, Spec)),
     Units = case maps:get(isolation, Spec) of
-        pool -> #{1 => #unit{indices = Indices}};
-        context -> maps:from_list([{Index, #unit{indices = [Index]}} || Index <- Indices])
+        pool -> #{1 => py_unit:new(pool, Indices)};
+        context -> maps:from_list([{Index, py_unit:new(pool, [Index])} || Index <- Indices])
     end,
     Started = State#state{ports = Ports, contexts = Contexts, units = Units},
     {noreply, lists:foldl(fun start_unit/2, Started, maps:keys(Units))}.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call(Request, From, State) when not ?IS_FROM(From) ->
+    py_unexpected:call(Request, From, State);
 handle_call({await, {Stale, Source}}, From, State = #state{waiters = Waiters}) ->
     case answer(Stale, State) of
         wait ->
@@ -133,12 +164,14 @@ handle_call({await_start, Source}, From, State = #state{starters = Starters}) ->
     end;
 handle_call(info, _From, State = #state{calls = Calls, units = Units, spec = Spec}) ->
     {reply, #{calls => counters:get(Calls, 1), spec => Spec,
-              units => [{Owner, Info, py_pool_core:phase(Core)}
-                        || #unit{owner = Owner, info = Info, core = Core} <- maps:values(Units)]}, State}.
+              units => [{py_unit:owner(Unit), py_unit:info(Unit), py_unit:phase(Unit)}
+                        || Unit <- maps:values(Units), not py_unit:is_draining(Unit)]}, State};
+handle_call(Request, From, State) ->
+    py_unexpected:call(Request, From, State).
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_Message, State) ->
-    {noreply, State}.
+handle_cast(Message, State) ->
+    py_unexpected:message(Message, State).
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
 handle_info({py_port, Owner, What}, State) ->
@@ -146,218 +179,255 @@ handle_info({py_port, Owner, What}, State) ->
         {Id, Unit} -> {noreply, port(What, Id, Unit, State)};
         none -> {noreply, State}
     end;
-handle_info({py_reply, Alias, Payload}, State = #state{units = Units}) ->
-    case [{Id, Unit} || {Id, Unit = #unit{pending = #{Alias := _}}} <- maps:to_list(Units)] of
-        [{Id, Unit}] -> {noreply, context_answered(Alias, py_protocol:decode(Payload), Id, Unit, State)};
-        [] -> {noreply, State}
+handle_info({py_reply, Alias, Payload}, State = #state{units = Units, pool = Pool}) when is_binary(Payload); is_list(Payload) ->
+    case [{Id, Of} || {Id, Unit} <- maps:to_list(Units), Of <- [py_unit:is_pending(Alias, Unit)], Of =/= false] of
+        [{Id, start}] ->
+            {noreply, step(Id, py_unit:answered(Alias, py_protocol:decode(Payload, Pool), unit(Id, State)), State)};
+        [{Id, tasks}] ->
+            {noreply, tasks_left(Id, tasks(py_info:figures(Payload)), State)};
+        [] ->
+            {noreply, checked(py_checkup:answer(Alias, Payload, State#state.checkup), State)}
     end;
-handle_info({'DOWN', Monitor, process, Pid, Reason}, State = #state{watched = Watched}) ->
+handle_info({py_symptoms, Ctx}, State = #state{checkup = Checkup}) when is_pid(Ctx) ->
+    {noreply, State#state{checkup = py_checkup:suspect(Ctx, Checkup)}};
+handle_info({'DOWN', Monitor, process, _, Reason} = Message, State = #state{watched = Watched, checkup = Checkup}) ->
     case maps:take(Monitor, Watched) of
-        {{context, _}, Rest} -> {noreply, context_down(Pid, Reason, State#state{watched = Rest})};
-        error -> {noreply, owner_down(Pid, Reason, State)}
+        {{context, Pid}, Rest} -> {noreply, context_down(Pid, Reason, State#state{watched = Rest})};
+        {{owner, Pid}, Rest} -> {noreply, owner_down(Pid, Reason, State#state{watched = Rest})};
+        error ->
+            case {py_checkup:down(Monitor, Checkup), Reason} of
+                %% A question that was not answered has died with its port process.
+                {Checked, {shutdown, {port_died, _}}} -> {noreply, State#state{checkup = Checked}};
+                {Checkup, _} -> py_unexpected:message(Message, State);
+                {Checked, _} -> {noreply, State#state{checkup = Checked}}
+            end
     end;
-handle_info({start, Id}, State = #state{units = Units}) when is_map_key(Id, Units) ->
-    {noreply, start_unit(Id, State)};
-handle_info(retire, State) ->
-    {noreply, retire(State)};
-handle_info(_Message, State) ->
-    {noreply, State}.
+handle_info({start, Id}, State = #state{units = Units}) ->
+    case is_map_key(Id, Units) andalso py_unit:owner(unit(Id, State)) of
+        none -> {noreply, start_unit(Id, State)};
+        _ -> {noreply, State}
+    end;
+handle_info(drain, State) ->
+    {noreply, drain(State)};
+handle_info({'EXIT', _, normal}, State) ->
+    {noreply, State};
+%% `EXIT' comes from a process that is linked to this one, which none of ours is but our supervisor, which OTP obeys: it ends no
+%% pool.
+handle_info(Message, State) ->
+    py_unexpected:message(Message, State).
 
 %% The contexts follow their port processes, and say `stopped'.
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{pool = Pool, units = Units, retiring = Retiring}) ->
+terminate(_Reason, #state{pool = Pool, units = Units, watched = Watched}) ->
     ok = py_tables:remove_pool(Pool),
-    Owners = [Owner || #unit{owner = Owner} <- maps:values(Units), Owner =/= none] ++ maps:keys(Retiring),
-    lists:foreach(fun py_port:stop/1, Owners).
+    %% The others are kept, and forgotten, by py_pools_sup.
+    _ = case py_tables:spec(Pool) of
+        {ok, {supervised, _, _}} -> py_tables:forget_spec(Pool);
+        _ -> ok
+    end,
+    lists:foreach(fun py_port:stop/1, [Owner || Unit <- maps:values(Units), Owner <- [py_unit:owner(Unit)], Owner =/= none]),
+    %% Those that end by themselves while their supervisor ends them make it log an error.
+    lists:foreach(fun await_context/1, [Monitor || {Monitor, {context, _}} <- maps:to_list(Watched)]).
 
-%% Starting a unit.
-
-start_unit(Id, State = #state{pool = Pool, spec = Spec, ports = Ports, calls = Calls}) ->
-    #unit{core = Core} = Unit = maps:get(Id, State#state.units),
-    Options = #{
-        pool => Pool,
-        manager => self(),
-        executable => py_config:executable(),
-        config => py_pool_options:config(Spec, py_config:package_path()),
-        env => maps:get(env, Spec),
-        cwd => maps:get(cwd, Spec),
-        grace => maps:get(hard_timeout_grace, Spec),
-        max_requests => maps:get(max_requests, Spec),
-        calls => Calls},
-    Starting = Unit#unit{core = py_pool_core:started(Core), failure = none, pending = #{}, contexts = #{}, next_id = 1},
-    case py_port_sup:start_port(Ports, Options) of
-        {ok, Owner} ->
-            _ = monitor(process, Owner),
-            put_unit(Id, Starting#unit{owner = Owner}, State);
-        {error, Reason} ->
-            unit_died({start_failed, Reason}, Id, Starting, State)
+await_context(Monitor) ->
+    receive {'DOWN', Monitor, process, _, _} -> ok
+    after ?CONTEXT_MS -> ok
     end.
 
-port({ready, Info = #{port := Port}}, Id, Unit = #unit{owner = Owner, indices = Indices}, State) ->
-    Tags = py_semaphore:open_tags(Owner, length(Indices)),
-    Next = lists:foldl(
-        fun({Index, Tag}, Acc) -> start_context(Index, Tag, Port, Acc, State) end,
-        Unit#unit{info = Info},
-        lists:zip(Indices, Tags)),
-    put_unit(Id, Next, State);
-port({died, Why, Lines}, _Id, #unit{owner = Owner, info = Info}, State = #state{pool = Pool}) ->
-    log_death(Pool, Owner, maps:get(os_pid, Info, none), Why, Lines),
+checked(unknown, State) -> State;
+checked(Checkup, State) -> State#state{checkup = Checkup}.
+
+%% What a unit does next.
+
+step(Id, {Effects, Unit}, State) ->
+    lists:foldl(fun(Effect, Next) -> effect(Effect, Id, Next) end, put_unit(Id, Unit, State), Effects).
+
+effect({open_tags, Indices}, Id, State = #state{pool = Pool}) ->
+    Unit = unit(Id, State),
+    case py_semaphore:open_tags(Pool, py_unit:owner(Unit), length(Indices)) of
+        {error, Reason} -> step(Id, py_unit:no_tags(Indices, Reason, Unit), State);
+        Tags -> step(Id, py_unit:tags(lists:zip(Indices, Tags), Pool, py_limits:limit(Pool), Unit), State)
+    end;
+effect({new_context, Index, Route = #route{owner = Owner, port = Port, id = CtxId}}, Id, State = #state{spec = Spec}) ->
+    Alias = py_port:new_context(Owner, Port, CtxId, maps:get(mode, Spec), []),
+    put_unit(Id, py_unit:asked(Alias, {context, Index, Route}, unit(Id, State)), State);
+effect(restrict, Id, State) ->
+    Unit = unit(Id, State),
+    Alias = py_port:control(py_unit:owner(Unit), maps:get(port, py_unit:info(Unit)), fun py_protocol:restrict/1),
+    put_unit(Id, py_unit:asked(Alias, restrict, Unit), State);
+effect({start, Index, Route}, Id, State = #state{contexts = Sup, spec = Spec, watched = Watched}) ->
+    {ok, Ctx} = py_context_sup:start_context(Sup, Route, maps:get(mode, Spec)),
+    Watching = State#state{watched = Watched#{monitor(process, Ctx) => {context, Ctx}}},
+    step(Id, py_unit:placed(Index, Route#route{ctx = Ctx}, unit(Id, State)), Watching);
+effect(up, Id, State) ->
+    Unit = unit(Id, State),
+    Up = put_unit(Id, py_unit:up(now_ms(), Unit), drain_owner(py_unit:replaces(Unit), State)),
+    tell_starters(tell_waiters(publish(Up)));
+effect(stop, Id, State) ->
+    Owner = py_unit:owner(unit(Id, State)),
+    _ = spawn(fun() -> py_port:stop(Owner) end),
     State;
-port(recycle, Id, #unit{owner = Owner, indices = Indices}, State = #state{units = Units, pool = Pool}) ->
+effect({close, _Index, #route{owner = Owner, tag = Tag}}, _Id, State) ->
+    ok = py_semaphore:close_tag(Owner, Tag),
+    State.
+
+start_unit(Id, State = #state{pool = Pool, spec = Spec, ports = Ports, calls = Calls}) ->
+    Restricted = not py_sandbox:restricts_late(maps:get(sandbox, Spec)),
+    case py_port_sup:start_port(Ports, Pool, Spec, Calls) of
+        {ok, Owner} ->
+            Watched = (State#state.watched)#{monitor(process, Owner) => {owner, Owner}},
+            put_unit(Id, py_unit:started(Owner, Restricted, unit(Id, State)), State#state{watched = Watched});
+        {error, Reason} ->
+            unit_died({start_failed, Reason}, Id, py_unit:started(none, Restricted, unit(Id, State)), State)
+    end.
+
+port({ready, Info = #{port := Port}} = Ready, Id, Unit, State = #state{spec = Spec}) when is_port(Port) ->
+    case py_unit:is_starting(Unit) of
+        true ->
+            ok = py_sandbox:note_confined(maps:get(pool, Spec), maps:get(sandbox, Spec), Info),
+            step(Id, py_unit:ready(Info, Unit), State);
+        false ->
+            unexpected(Ready, Unit, State)
+    end;
+port({died, Why, Lines}, _Id, Unit, State = #state{pool = Pool}) when length(Lines) >= 0 ->
+    log_death(Pool, py_unit:owner(Unit), maps:get(os_pid, py_unit:info(Unit), none), Why, Lines),
+    State;
+port(recycle, Id, Unit, State) ->
+    case py_unit:is_draining(Unit) orelse successor(py_unit:owner(Unit), State) of
+        none -> recycle(Id, Unit, State);
+        _ -> State
+    end;
+port(Other, _Id, Unit, State) ->
+    unexpected(Other, Unit, State).
+
+unexpected(What, Unit, State) ->
+    ok = py_unexpected:dropped({py_port, py_unit:owner(Unit), What}),
+    State.
+
+recycle(_Id, Unit, State = #state{units = Units, pool = Pool}) ->
     ?LOG_NOTICE("pool ~ts: the port process has served its max_requests and is replaced", [Pool],
                 #{pool => Pool}),
     Next = lists:max(maps:keys(Units)) + 1,
     %% The old unit serves on until the new one is up.
-    start_unit(Next, State#state{units = Units#{Next => #unit{indices = Indices, replaced = Owner}, Id := maps:get(Id, Units)}}).
-
-start_context(Index, Tag, Port, Unit = #unit{owner = Owner, next_id = CtxId, pending = Pending}, #state{pool = Pool, spec = Spec}) ->
-    %% Its pid comes with the process, which is started when the port has the context.
-    Route = #route{ctx = self(), port = Port, owner = Owner, id = CtxId, tag = Tag, pool = Pool},
-    Alias = py_port:new_context(Owner, Port, CtxId, maps:get(mode, Spec), []),
-    Unit#unit{next_id = CtxId + 1, pending = Pending#{Alias => {Index, Route}}}.
-
-context_answered(Alias, Answer, Id, Unit = #unit{pending = Pending, contexts = Contexts}, State) ->
-    {{Index, Route}, Rest} = maps:take(Alias, Pending),
-    #state{contexts = Sup, spec = Spec, watched = Watched} = State,
-    case Answer of
-        ok ->
-            {ok, Ctx} = py_context_sup:start_context(Sup, Route, maps:get(mode, Spec)),
-            Monitor = monitor(process, Ctx),
-            Next = Unit#unit{pending = Rest, contexts = Contexts#{Index => Route#route{ctx = Ctx}}},
-            unit_changed(Id, Next, State#state{watched = Watched#{Monitor => {context, Ctx}}});
-        {ok, _} ->
-            context_answered(Alias, ok, Id, Unit, State);
-        {error, Reason} ->
-            unit_failed(Reason, Id, Unit#unit{pending = Rest}, State)
-    end.
-
-%% A context that does not start fails the whole unit: a pool of another size than asked for would be a surprise.
-unit_failed(Reason, Id, Unit = #unit{owner = Owner, failure = none}, State) ->
-    _ = spawn(fun() -> py_port:stop(Owner) end),
-    put_unit(Id, Unit#unit{failure = {start_failed, Reason}}, State);
-unit_failed(_Reason, Id, Unit, State) ->
-    put_unit(Id, Unit, State).
-
-unit_changed(Id, Unit = #unit{pending = Pending, core = Core, failure = none, replaced = Replaced}, State)
-        when map_size(Pending) =:= 0 ->
-    Up = Unit#unit{core = py_pool_core:up(now_ms(), Core), replaced = none},
-    Retired = put_unit(Id, Up, retire_owner(Replaced, State)),
-    tell_starters(tell_waiters(publish(Retired)));
-unit_changed(Id, Unit, State) ->
-    put_unit(Id, Unit, State).
+    start_unit(Next, put_unit(Next, py_unit:new(pool, py_unit:keys(Unit), py_unit:owner(Unit)), State)).
 
 %% Death.
 
-owner_down(Owner, Reason, State = #state{retiring = Retiring}) ->
+owner_down(Owner, Reason, State = #state{units = Units}) ->
     case unit_of(Owner, State) of
-        {Id, Unit = #unit{failure = none}} ->
-            case successor(Owner, State) of
-                none -> unit_died(py_port:why(Reason), Id, Unit, State);
-                Next -> publish(inherit(Next, Id, State))
+        {Id, Unit} ->
+            case {py_unit:is_draining(Unit), py_unit:failure(Unit), successor(Owner, State)} of
+                {true, _, _} -> State#state{units = maps:remove(Id, Units)};
+                {false, none, none} -> unit_died(py_port:why(Reason), Id, Unit, State);
+                {false, none, Next} -> publish(inherit(Next, Id, State));
+                {false, Failure, _} -> unit_died(Failure, Id, Unit, State)
             end;
-        {Id, Unit = #unit{failure = Failure}} ->
-            unit_died(Failure, Id, Unit, State);
         none ->
-            State#state{retiring = maps:remove(Owner, Retiring)}
+            State
     end.
 
 %% It died while its successor was starting: that one takes its place.
 successor(Owner, #state{units = Units}) ->
-    case [Id || {Id, #unit{replaced = Replaced}} <- maps:to_list(Units), Replaced =:= Owner] of
+    case [Id || {Id, Unit} <- maps:to_list(Units), py_unit:replaces(Unit) =:= Owner] of
         [Id] -> Id;
         [] -> none
     end.
 
 inherit(Next, Id, State = #state{units = Units}) ->
-    #{Next := Unit} = Units,
-    State#state{units = maps:remove(Id, Units#{Next := Unit#unit{replaced = none}})}.
+    put_unit(Next, py_unit:replaces_nobody(unit(Next, State)), State#state{units = maps:remove(Id, Units)}).
 
-unit_died(Why, Id, Unit = #unit{core = Core, replaced = Replaced}, State = #state{pool = Pool, starters = Starters}) ->
-    {Delay, Next} = py_pool_core:died(Why, now_ms(), Core),
+unit_died(Why, Id, Unit, State = #state{pool = Pool, starters = Starters}) ->
+    {Delay, Down} = py_unit:died(Why, now_ms(), Unit),
     %% Whoever waits for the start is told the reason, and gives the pool up.
     _ = [log_restart(Pool, Why, Delay) || Starters =:= []],
     _ = py_tables:count(Pool, restarts),
     _ = erlang:send_after(Delay, self(), {start, Id}),
-    Down = Unit#unit{core = Next, owner = none, info = #{}, pending = #{}, contexts = #{}, replaced = Replaced},
     tell_starters(tell_waiters(publish(put_unit(Id, Down, State)))).
 
 %% A context ended alone: it was stopped or killed by somebody. Its place is filled.
 context_down(Ctx, Reason, State = #state{units = Units}) ->
-    case [{Id, Unit, Index, Route} || {Id, Unit = #unit{contexts = Contexts}} <- maps:to_list(Units),
-                                      {Index, Route} <- maps:to_list(Contexts), Route#route.ctx =:= Ctx] of
-        [{Id, Unit = #unit{owner = Owner, contexts = Contexts}, Index, Route = #route{port = Port, id = CtxId, tag = Tag}}] ->
-            case is_process_alive(Owner) of
+    case [{Id, Unit, Found} || {Id, Unit} <- maps:to_list(Units), Found <- [py_unit:find(Ctx, Unit)], Found =/= none] of
+        [{Id, Unit, {Index, #route{owner = Owner} = Route}}] ->
+            %% Otherwise it followed its port process, whose DOWN is on the way.
+            case is_process_alive(Owner) andalso not py_unit:is_draining(Unit) of
                 true ->
-                    _ = case Reason of
-                        killed ->
-                            ok = py_tables:remove_killed_context(Ctx),
-                            py_port:stop_context(Owner, Port, CtxId);
-                        _ ->
-                            py_tables:remove_context(Ctx, stopped)
-                    end,
-                    ok = py_semaphore:close_tag(Tag),
-                    [NewTag] = py_semaphore:open_tags(Owner, 1),
-                    Without = Unit#unit{contexts = maps:remove(Index, Contexts)},
-                    publish(put_unit(Id, start_context(Index, NewTag, Route#route.port, Without, State), State));
+                    ok = context_ended(Reason, Route),
+                    publish(step(Id, py_unit:context_down(Index, Unit), State));
                 false ->
-                    %% It followed its port process, whose DOWN is on the way.
                     State
             end;
         [] ->
             State
     end.
 
-%% Recycling: new requests go to the successor; what the old port process has it finishes.
+context_ended(killed, #route{ctx = Ctx, owner = Owner, port = Port, id = CtxId}) ->
+    ok = py_tables:remove_killed_context(Ctx),
+    _ = py_port:stop_context(Owner, Port, CtxId),
+    ok;
+context_ended(_Reason, #route{ctx = Ctx}) ->
+    py_tables:remove_context(Ctx, stopped).
 
-retire_owner(none, State) ->
+%% Draining: new requests go to the successor; what the old port process has it finishes.
+
+drain_owner(none, State) ->
     State;
-retire_owner(Owner, State = #state{units = Units, retiring = Retiring}) ->
+drain_owner(Owner, State = #state{units = Units}) ->
     case unit_of(Owner, State) of
-        {Id, #unit{contexts = Contexts}} ->
-            Routes = maps:values(Contexts),
-            Slots = py_slots:ref(),
+        {Id, Unit} ->
             lists:foreach(
                 fun(#route{ctx = Ctx, tag = Tag}) ->
-                    py_slots:close_tag(Slots, Tag),
+                    ok = py_counters:close(Tag),
                     py_tables:remove_context(Ctx, stopped)
-                end, Routes),
-            self() ! retire,
-            Since = erlang:monotonic_time(millisecond),
-            State#state{units = maps:remove(Id, Units), retiring = Retiring#{Owner => {Since, Routes}}};
+                end, maps:values(py_unit:contexts(Unit))),
+            _ = [self() ! drain || not lists:any(fun py_unit:is_draining/1, maps:values(Units))],
+            put_unit(Id, py_unit:drain(now_ms(), Unit), State);
         none ->
             State
     end.
 
-retire(State = #state{retiring = Retiring}) ->
-    {Idle, Busy} = lists:partition(fun is_idle/1, maps:to_list(Retiring)),
-    lists:foreach(fun({Owner, _}) -> py_port:stop(Owner) end, Idle),
-    _ = [erlang:send_after(?RETIRE_POLL_MS, self(), retire) || Busy =/= []],
-    State#state{retiring = maps:from_list(Busy)}.
+drain(State = #state{units = Units}) ->
+    Next = maps:fold(fun drain/3, State, maps:filter(fun(_, Unit) -> py_unit:is_draining(Unit) end, Units)),
+    _ = [erlang:send_after(?DRAIN_POLL_MS, self(), drain)
+         || lists:any(fun py_unit:is_draining/1, maps:values(Next#state.units))],
+    Next.
 
-%% Coroutines and streams that wait have given their slots back: the port is asked for those, and they have some time.
-is_idle({Owner, {Since, Routes = [#route{port = Port} | _]}}) ->
-    Slots = py_slots:ref(),
-    lists:all(fun(#route{tag = Tag}) -> py_slots:in_flight(Slots, Tag) =:= 0 end, Routes)
-        andalso (tasks(py_info:port_stats(Owner, Port)) =:= 0
-                 orelse erlang:monotonic_time(millisecond) - Since > ?RETIRE_TASKS_MS).
+drain(Id, Unit, State) ->
+    case py_unit:drained(is_idle(Unit), now_ms(), Unit) of
+        wait -> State;
+        stop -> drained(Id, State);
+        ask_for_tasks ->
+            Alias = py_port:control(py_unit:owner(Unit), maps:get(port, py_unit:info(Unit)), fun py_protocol:stats/1),
+            put_unit(Id, py_unit:tasks_asked(Alias, now_ms(), Unit), State)
+    end.
+
+is_idle(Unit) ->
+    lists:all(fun(#route{limit = Limit, tag = Tag}) -> py_slots:in_flight(Limit, Tag) =:= 0 end, maps:values(py_unit:contexts(Unit))).
+
+tasks_left(Id, Tasks, State) ->
+    case py_unit:tasks_left(Tasks, now_ms(), unit(Id, State)) of
+        stop -> drained(Id, State);
+        Unit -> put_unit(Id, Unit, State)
+    end.
 
 tasks(#{contexts := Contexts}) -> lists:sum([N || #{tasks := N} <- maps:values(Contexts)]);
 tasks(_None) -> 0.
 
+drained(Id, State = #state{units = Units}) ->
+    ok = py_port:stop(py_unit:owner(unit(Id, State))),
+    State#state{units = maps:remove(Id, Units)}.
+
 %% What others are told.
 
-%% Contexts of a unit that is coming up are not offered before all of its are there; a context that is being replaced
-%% alone takes only itself out.
 publish(State = #state{pool = Pool, spec = Spec, units = Units}) ->
-    Up = [Unit || Unit <- maps:values(Units), py_pool_core:answer(Unit#unit.core) =:= up],
-    Routes = lists:keysort(1, lists:append([maps:to_list(Contexts) || #unit{contexts = Contexts} <- Up])),
+    Up = [{Unit, Offered} || Unit <- maps:values(Units), Offered <- [py_unit:offered(Unit)], map_size(Offered) > 0],
+    Routes = lists:keysort(1, lists:append([maps:to_list(Offered) || {_, Offered} <- Up])),
     ok = py_tables:publish(Pool, [Route || {_, Route} <- Routes]),
-    ok = py_tables:set_pool_info(Pool, info(Spec, Up)),
+    ok = py_tables:set_pool_info(Pool, info(Spec, [Unit || {Unit, _} <- Up])),
     State.
 
 info(#{contexts := Size, mode := Mode, isolation := Isolation}, Up) ->
     Ready = case Up of
-        [#unit{info = Info} | _] -> maps:remove(port, Info);
+        [Unit | _] -> maps:without([port, grants], py_unit:info(Unit));
         [] -> #{}
     end,
     #{size => Size, mode => Mode, isolation => Isolation, python => Ready}.
@@ -365,26 +435,26 @@ info(#{contexts := Size, mode := Mode, isolation := Isolation}, Up) ->
 %% Whether the start of one of the contexts waits for whoever asks.
 is_own_start({python, Owner, CtxId}, State) ->
     case unit_of(Owner, State) of
-        {_, #unit{core = Core, pending = Pending}} ->
-            py_pool_core:answer(Core) =/= up
-                orelse lists:any(fun({_, #route{id = Id}}) -> Id =:= CtxId end, maps:values(Pending));
-        none ->
-            false
+        {_, Unit} -> not py_unit:is_draining(Unit) andalso py_unit:starts(CtxId, Unit);
+        none -> false
     end;
 is_own_start(_NotItsPreload, _State) ->
     false.
 
-answer(Stale, #state{units = Units}) ->
-    Answers = [{py_pool_core:answer(Unit#unit.core), Unit} || Unit <- maps:values(Units)],
-    Offered = [Route || {up, #unit{contexts = Contexts}} <- Answers, Route <- maps:values(Contexts)],
+answer(Stale, State) ->
+    Units = serving(State),
+    Offered = lists:append([maps:values(py_unit:offered(Unit)) || Unit <- Units]),
     case lists:any(fun(#route{ctx = Ctx, owner = Owner}) -> Ctx =/= Stale andalso is_process_alive(Owner) end, Offered) of
         true -> ok;
         false ->
-            case [Why || {{error, Why}, _} <- Answers] of
-                Whys when length(Whys) =:= map_size(Units) -> {error, {context_died, hd(Whys)}};
+            case [Why || Unit <- Units, {error, Why} <- [py_unit:answer(Unit)]] of
+                Whys = [Why | _] when length(Whys) =:= length(Units) -> {error, {context_died, Why}};
                 _ -> wait
             end
     end.
+
+serving(#state{units = Units}) ->
+    [Unit || Unit <- maps:values(Units), not py_unit:is_draining(Unit)].
 
 tell_waiters(State = #state{waiters = Waiters}) ->
     Left = lists:filter(
@@ -401,8 +471,8 @@ tell_waiters(State = #state{waiters = Waiters}) ->
 
 tell_starters(State = #state{starters = []}) ->
     State;
-tell_starters(State = #state{starters = Starters, units = Units, pool = Pool}) ->
-    Answers = [py_pool_core:answer(Unit#unit.core) || Unit <- maps:values(Units)],
+tell_starters(State = #state{starters = Starters, pool = Pool}) ->
+    Answers = [py_unit:answer(Unit) || Unit <- serving(State)],
     Failures = [Why || {error, Why} <- Answers],
     case {Failures, lists:all(fun(Answer) -> Answer =:= up end, Answers)} of
         {[Why | _], _} -> reply_all(Starters, {error, start_error(Why)}, State);
@@ -414,7 +484,7 @@ reply_all(Starters, Answer, State) ->
     lists:foreach(fun(From) -> gen_server:reply(From, Answer) end, Starters),
     State#state{starters = []}.
 
-start_error({start_failed, Reason}) -> Reason;
+start_error({start_failed, Reason}) -> py_sandbox:start_error(Reason);
 start_error(Why) -> {context_died, Why}.
 
 log_death(_Pool, _Owner, _OsPid, stopped, _Lines) ->
@@ -438,8 +508,11 @@ log_restart(Pool, Why, Delay) ->
 put_unit(Id, Unit, State = #state{units = Units}) ->
     State#state{units = Units#{Id => Unit}}.
 
+unit(Id, #state{units = Units}) ->
+    map_get(Id, Units).
+
 unit_of(Owner, #state{units = Units}) ->
-    case [{Id, Unit} || {Id, Unit = #unit{owner = Other}} <- maps:to_list(Units), Other =:= Owner] of
+    case [Found || Found = {_, Unit} <- maps:to_list(Units), py_unit:owner(Unit) =:= Owner] of
         [Found] -> Found;
         [] -> none
     end.

@@ -1,16 +1,22 @@
-%% @doc Frames to the port program and the payloads it sends back: docs/protocol.md, written once.
+%% @doc Frames to the port program and what it sends back: docs/protocol.md, written once.
+%%
+%% What comes from a port process is hostile input, since the Python code in it can write to any of its descriptors: it is
+%% decoded `safe', is never compressed, and has exactly the shape that is written here.
 -module(py_protocol).
 
 -include("py_protocol.hrl").
 -include("py_route.hrl").
 
 %% Frames.
--export([init/1, request/7, pieces/3, new_context/4, stop_context/2, drop_env/2, interrupt/2, stats/1]).
--export([result/3, functions/1, messages_taken/1, cancel/2, credit/4]).
-%% Answers.
--export([decode/1, items/1, items_bytes/1, vocabulary/0]).
+-export([init/1, request/7, pieces/3, new_context/4, stop_context/2, drop_env/2, interrupt/2, stats/1, check/2]).
+-export([segments_opened/1, with_segments/4, segments_read/1, discard/1]).
+-export([restrict/1, result/3, functions/1, messages_taken/1, cancel/2, credit/4]).
+%% Notices: the headers of frames that come.
+-export([notice/1, address/2, alias_address/1, request_address/1]).
+%% Payloads.
+-export([in_pieces/3, decode/1, decode/2, items/1, items_bytes/1, vocabulary/0]).
 
--export_type([operation/0, payload/0, outcome/0]).
+-export_type([operation/0, payload/0, outcome/0, notice/0, address/0]).
 
 %% Of an ITEMS payload: the version byte, the head of a list with its 4-byte length, and its end.
 -define(LIST_BYTES, 7).
@@ -20,8 +26,11 @@
     {call, M :: name(), F :: name(), Args :: [term()], Kwargs :: map()}
     | {eval, Expr :: binary(), Locals :: map()}
     | {exec, Code :: binary()}.
-%% A binary, or the list of its pieces.
--type payload() :: binary() | [binary()].
+-type payload() :: py_payload:payload().
+%% What tells one alias of this node from another: the part of a reference that is unique.
+-type address() :: non_neg_integer().
+%% The header of a frame, of exactly the shape that docs/protocol.md gives it.
+-type notice() :: tuple().
 %% What became of a callback; `Text' and `Stack' are for people.
 -type outcome() ::
     {ok, term()}
@@ -85,6 +94,17 @@ interrupt(Alias, Id) ->
 stats(Alias) ->
     term_to_binary({?OP_STATS, Alias}).
 
+%% @doc The restrictions of the sandbox that wait for the preload hold from now on.
+-spec restrict(reference()) -> binary().
+restrict(Alias) ->
+    term_to_binary({?OP_RESTRICT, Alias}).
+
+%% @doc Whether the context can still work: `{ok, ok}', `{error, {unhealthy, Text}}', or `{error, timeout}' when finding
+%% that out did not end.
+-spec check(reference(), pos_integer()) -> binary().
+check(Alias, Id) ->
+    term_to_binary({?OP_CHECK, Alias, Id}).
+
 %% @doc The answer to callback `Id', which Python code in context `Ctx' waits for (0: it is not known in which).
 -spec result(non_neg_integer(), non_neg_integer(), outcome()) -> binary().
 result(Ctx, Id, Outcome) ->
@@ -110,48 +130,189 @@ cancel(Alias, Id) ->
 credit(Alias, Id, Items, Bytes) ->
     term_to_binary({?OP_CREDIT, Alias, Id, Items, Bytes}).
 
-%% @doc What a payload means to the caller. Decoded with `[safe]': Python can make no atoms but those that
-%% py_atoms admitted.
--spec decode(payload()) -> ok | {ok, term()} | {error, term()}.
-decode(Payload) when is_binary(Payload) ->
-    try binary_to_term(Payload, [safe]) of
-        {ok, _} = Ok -> Ok;
-        ok -> ok;
-        {exception, Class, Message} -> {error, {py_atoms:admit(Class), Message}};
-        {exception, Class, Message, Traceback} -> {error, {py_atoms:admit(Class), Message, Traceback}};
-        {error, _} = Error -> Error
+%% @doc Whether Erlang has opened the segment file.
+-spec segments_opened(boolean()) -> binary().
+segments_opened(Opened) ->
+    term_to_binary({?OP_SEGMENTS_OPENED, Opened}).
+
+%% @doc The frames for a frame in whose values `[Key | Index]' stands for the binary in each of these segments.
+-spec with_segments(reference(), non_neg_integer(), [py_segments:segment()], binary()) -> [iodata()].
+with_segments(Key, Slot, Segments, Frame) ->
+    in_pieces(Key, Slot, term_to_binary({?OP_WITH_SEGMENTS, Key, Slot, Segments, Frame})).
+
+%% @doc A frame of any size, in as many as that takes: see {@link pieces/3}.
+-spec in_pieces(reference(), non_neg_integer(), binary()) -> [iodata()].
+in_pieces(_Alias, _Slot, Frame) when byte_size(Frame) =< ?PIECE_BYTES -> [Frame];
+in_pieces(Alias, Slot, Frame) -> pieces(Alias, Slot, Frame).
+
+%% @doc What begins there was read.
+-spec segments_read([py_extents:offset()]) -> binary().
+segments_read(Offsets) ->
+    term_to_binary({?OP_SEGMENTS_READ, Offsets}).
+
+%% @doc The memory there is needed no more; the port program gives it back to the kernel, and then the extents to us.
+-spec discard([py_segments:segment()]) -> binary().
+discard(Segments) ->
+    term_to_binary({?OP_DISCARD, Segments}).
+
+%% Notices.
+
+%% @doc The header of a frame, and where its payload begins (`none' for those that have none).
+-spec notice(binary()) -> {notice(), non_neg_integer()} | malformed.
+%% A tuple of less than 256 elements, and neither compressed nor anything else.
+notice(Frame = <<131, 104, _/binary>>) ->
+    try binary_to_term(Frame, [safe, used]) of
+        {{?OP_REPLY, Alias, Slot}, _} = Notice when is_reference(Alias), is_integer(Slot), Slot >= 0 ->
+            Notice;
+        {Notice, Used} ->
+            case is_notice(Notice) andalso (Used =:= byte_size(Frame) orelse has_payload(element(1, Notice))) of
+                true -> {Notice, Used};
+                false -> malformed
+            end
     catch
-        %% Only an atom beyond the bound of py_atoms gets here: the port writes nothing else that [safe] refuses.
-        error:badarg -> {error, {not_encodable, atom_table_full}}
+        error:badarg -> malformed
     end;
-decode(Pieces) ->
-    decode(iolist_to_binary(Pieces)).
+notice(_Frame) ->
+    malformed.
+
+is_notice({?OP_ITEMS, Alias}) -> is_reference(Alias);
+is_notice({?OP_STARTED, Slots}) -> is_list_of(fun is_count/1, Slots);
+is_notice({?OP_CALLBACK, Ctx, Id, Chain, Env, Caller, Function}) ->
+    is_context(Ctx) andalso is_count(Id) andalso Id > 0 andalso is_count(Chain) andalso Chain > 0 andalso is_count(Env)
+        andalso is_caller(Caller) andalso (is_binary(Function) orelse ?SYSTEM_FUNCTION(Function));
+is_notice({?OP_MESSAGES, Count}) -> is_count(Count);
+is_notice({?OP_REPLY_PIECE, Key}) -> is_reference(Key) orelse is_number_of_pieces(Key);
+is_notice({?OP_SEGMENT_FILE, OsPid, Fd}) -> is_count(OsPid) andalso is_count(Fd);
+is_notice({?OP_SEGMENTS, Key, Token, Segments}) ->
+    (is_reference(Key) orelse is_number_of_pieces(Key)) andalso is_count(Token) andalso Segments =/= []
+        andalso is_list_of(fun is_segment/1, Segments);
+is_notice({?OP_SEGMENTS_FREE, Offsets}) -> is_list_of(fun is_count/1, Offsets);
+is_notice({?OP_LARGE_MESSAGE, Key}) -> is_number_of_pieces(Key);
+is_notice({?OP_ABANDONED, Id}) -> is_count(Id);
+is_notice({?OP_OUTPUT, Fd, Ctx, Line}) when Fd =:= 1; Fd =:= 2 ->
+    is_context(Ctx) andalso is_binary(Line) andalso byte_size(Line) =< ?LINE_BYTES;
+is_notice({?OP_OUTPUT_DROPPED, Count}) -> is_count(Count);
+is_notice({?OP_ATOMS, Names}) -> is_list_of(fun erlang:is_binary/1, Names);
+is_notice({?OP_READY, Facts}) -> is_map(Facts) andalso lists:all(fun is_fact/1, maps:to_list(Facts));
+is_notice({?OP_FATAL, Reason}) -> is_binary(Reason);
+is_notice({?OP_STUCK, Ctx, Alias}) -> is_context(Ctx) andalso is_reference(Alias);
+is_notice({?OP_MEMORY_LIMIT, Resident, Limit}) -> is_count(Resident) andalso is_count(Limit);
+is_notice({?OP_REFUSED, Reason}) -> is_binary(Reason);
+is_notice(_) -> false.
+
+has_payload(?OP_ITEMS) -> true;
+has_payload(?OP_CALLBACK) -> true;
+has_payload(?OP_MESSAGES) -> true;
+has_payload(?OP_REPLY_PIECE) -> true;
+has_payload(?OP_LARGE_MESSAGE) -> true;
+has_payload(_) -> false.
+
+is_count(N) -> is_integer(N) andalso N >= 0 andalso N < 1 bsl 63.
+
+is_context(Id) -> is_integer(Id) andalso Id >= 0 andalso Id < 1 bsl 32.
+
+%% In the part of the file that the port program writes.
+is_segment({Offset, Bytes}) ->
+    is_count(Offset) andalso Offset >= ?PORTS_SEGMENTS andalso is_count(Bytes) andalso Bytes > 0
+        andalso Offset + Bytes =< ?SEGMENT_FILE_BYTES;
+is_segment(_) ->
+    false.
+
+%% Of a callback, or negative of a message.
+is_number_of_pieces(N) -> is_integer(N) andalso abs(N) < 1 bsl 63.
+
+is_caller(none) -> true;
+is_caller({Pid, Starter}) -> is_pid(Pid) andalso is_pid(Starter);
+is_caller(Caller) -> is_pid(Caller).
+
+is_fact({Key, Value}) when is_atom(Key) ->
+    is_binary(Value) orelse is_boolean(Value) orelse is_count(Value) orelse is_list_of(fun erlang:is_atom/1, Value);
+is_fact(_) ->
+    false.
+
+is_list_of(Is, [Element | Rest]) -> Is(Element) andalso is_list_of(Is, Rest);
+is_list_of(_Is, []) -> true;
+is_list_of(_Is, _) -> false.
+
+%% Addresses.
+
+%% @doc The address of the reference whose external format begins at this place.
+-spec address(binary(), non_neg_integer()) -> address() | malformed.
+address(Bytes, At) ->
+    case Bytes of
+        %% NEWER_REFERENCE_EXT, the node as ATOM_EXT, SMALL_ATOM_UTF8_EXT or ATOM_UTF8_EXT, then the creation. The second word
+        %% has the thread that made it and the next bits of its count, the first the lowest 18 bits.
+        <<_:At/binary, 90, _:16, 100, N:16, _:N/binary, _:32, Low:32, High:32, _/binary>> -> High bsl 18 bor Low;
+        <<_:At/binary, 90, _:16, 119, N, _:N/binary, _:32, Low:32, High:32, _/binary>> -> High bsl 18 bor Low;
+        <<_:At/binary, 90, _:16, 118, N:16, _:N/binary, _:32, Low:32, High:32, _/binary>> -> High bsl 18 bor Low;
+        _ -> malformed
+    end.
+
+-spec alias_address(reference()) -> address().
+alias_address(Alias) ->
+    Address = address(term_to_binary(Alias), 1),
+    true = is_integer(Address),
+    Address.
+
+%% @doc The address in a frame that request/7 has made.
+-spec request_address(binary()) -> address().
+request_address(Frame) ->
+    %% The version, a small tuple, the operation; then the context, in one byte or four.
+    At = case Frame of
+        <<131, 104, _, 97, _, 97, _/binary>> -> 7;
+        <<131, 104, _, 97, _, 98, _/binary>> -> 10
+    end,
+    Address = address(Frame, At),
+    true = is_integer(Address),
+    Address.
+
+%% Payloads.
+
+%% @doc What a payload means to the caller. Decoded with `[safe]': Python can make no atoms but those that
+%% py_atoms admitted. `{error, {bad_reply, Text}}': the port process has not answered as it must.
+-spec decode(payload(), Pool :: atom()) -> ok | {ok, term()} | {error, term()}.
+decode(Payload, Pool) ->
+    case py_payload:value(Payload) of
+        {value, {ok, _} = Ok} -> Ok;
+        {value, ok} -> ok;
+        {value, {exception, Class, Message}} when is_binary(Class), is_binary(Message) ->
+            {error, {py_atoms:admit(Pool, Class), Message}};
+        {value, {exception, Class, Message, Traceback}} when is_binary(Class), is_binary(Message), is_binary(Traceback) ->
+            {error, {py_atoms:admit(Pool, Class), Message, Traceback}};
+        {value, {error, _} = Error} -> Error;
+        {value, _} -> {error, {bad_reply, <<"neither a value nor an error">>}};
+        {error, _} = Error -> Error
+    end.
+
+%% @doc The same of an answer in which there is no exception.
+-spec decode(payload()) -> ok | {ok, term()} | {error, term()}.
+decode(Payload) ->
+    decode(Payload, none).
 
 %% @doc The items in a payload of a stream.
--spec items(payload()) -> {ok, [term()]} | {error, {not_encodable, atom_table_full}}.
-items(Payload) when is_binary(Payload) ->
-    try binary_to_term(Payload, [safe]) of
-        Items -> {ok, Items}
-    catch
-        error:badarg -> {error, {not_encodable, atom_table_full}}
-    end;
-items(Pieces) ->
-    items(iolist_to_binary(Pieces)).
+-spec items(payload()) -> {ok, [term()]} | {error, term()}.
+items(Payload) ->
+    case py_payload:value(Payload) of
+        {value, Items} when length(Items) >= 0 -> {ok, Items};
+        {value, _} -> {error, {bad_reply, <<"items that are no list">>}};
+        {error, _} = Error -> Error
+    end.
 
 %% @doc How many bytes of its credit a stream has used up for this payload: the items without the list around them.
 -spec items_bytes(payload()) -> non_neg_integer().
 items_bytes(Payload) ->
-    iolist_size(Payload) - ?LIST_BYTES.
+    py_payload:size(Payload) - ?LIST_BYTES.
 
 %% @doc The atoms that payloads hold. They must exist before the first payload is decoded, and other modules that name
 %% them may not be loaded yet.
 -spec vocabulary() -> [atom()].
 vocabulary() ->
-    [ok, exception, error, timeout, interrupted, cancelled, not_running, context_died, stopped, bad_request, unsupported,
+    [ok, exception, error, timeout, interrupted, cancelled, not_running, context_died, stopped, unhealthy, bad_request, unsupported,
      owngil_requires_python_3_13, overloaded, too_large, not_encodable, depth, map_key, duplicate_key, type,
      unregistered, exit, throw, true, false, none, nan, infinity, neg_infinity,
      python_version, executable, implementation, free_threaded, owngil,
-     rss, contexts, in_flight, queued, calls, errors, timeouts, envs, tasks].
+     confined, signals, abstract_sockets, files, network, syscalls, sandbox_unavailable,
+     rss, shared_memory, contexts, in_flight, queued, calls, errors, timeouts, envs, tasks].
 
 mode(worker) -> 0;
 mode(owngil) -> 1.

@@ -3,12 +3,12 @@
 
 -include("py_route.hrl").
 
--export([find/3, context/2, pool/2, lookup_pool/2, registration_key/2]).
+-export([find/3, pool_of/2, limit_of/2, context/2, pool/2, lookup_pool/2, registration_key/2]).
 
 -export_type([target/0]).
 
-%% Routed by the rules; a pool; a context with the caller's namespace; a context with a given one (0: the shared one).
--type target() :: routed | {pool, atom()} | {context, pid()} | {env, pid(), non_neg_integer()}.
+%% Routed by the rules; a pool; a context with the caller's namespace; a context with a given one.
+-type target() :: routed | {pool, atom()} | {context, pid()} | {env, pid(), pos_integer()}.
 
 %% @doc `{down, Pool}': it has no context now.
 -spec find(target(), py_protocol:operation(), #caller{}) -> #route{} | {down, atom()} | {gone, pid()}.
@@ -27,6 +27,23 @@ find({env, Ctx, Env}, _Operation, _Caller) ->
     case py_tables:route(Ctx) of
         gone -> {gone, Ctx};
         Route -> Route#route{env = Env}
+    end.
+
+%% @doc The pool that a request goes to which is bound to nothing.
+-spec pool_of({pool, atom()} | routed, py_protocol:operation()) -> atom().
+pool_of({pool, Pool}, _Operation) -> Pool;
+pool_of(routed, Operation) -> routed_pool(Operation).
+
+%% @doc The limit that a request of this target is subject to.
+-spec limit_of(target(), py_protocol:operation()) -> {ok, py_slots:limit()} | {error, term()}.
+limit_of({context, Ctx}, _Operation) -> limit_of_context(Ctx);
+limit_of({env, Ctx, _Env}, _Operation) -> limit_of_context(Ctx);
+limit_of(Target, Operation) -> py_limits:find(pool_of(Target, Operation)).
+
+limit_of_context(Ctx) ->
+    case py_tables:route(Ctx) of
+        #route{limit = Limit} -> {ok, Limit};
+        gone -> py_context:gone(Ctx)
     end.
 
 %% @doc The route to a context, with the caller's namespace there if it has one.
@@ -57,16 +74,15 @@ pool(Pool, Caller = #caller{pools = Pools, chain = Chain}) ->
 
 by_scheduler(Pool) ->
     Scheduler = erlang:system_info(scheduler_id),
-    case ets:lookup(py_routes, {Pool, Scheduler}) of
+    case py_tables:scheduler_row(Pool, Scheduler) of
         [{_, Route, _Own, 1, _Others}] ->
             Route;
         [{_, Route = #route{tag = Tag}, Own, Size, Others}] ->
-            Slots = py_slots:ref(),
-            case py_slots:load(Slots, Tag) of
+            case py_counters:load(Tag) of
                 0 -> Route;
                 Load ->
-                    case Size > erlang:system_info(schedulers) orelse py_slots:is_slow(Slots, Tag) of
-                        true -> less_busy(Pool, Route, Load, Slots, Own, Size, Others);
+                    case Size > erlang:system_info(schedulers) orelse py_counters:is_slow(Tag) of
+                        true -> less_busy(Pool, Route, Load, Own, Size, Others);
                         false -> Route
                     end
             end;
@@ -78,29 +94,29 @@ by_scheduler(Pool) ->
 %% the requests itself. One that has completed nothing for a while would make it wait. That happens to all processes of a
 %% node whose work is waiting for Python: the BEAM then runs them all on one scheduler, so its choice alone would send
 %% everything to one context. A pool with more contexts than schedulers is meant for waiting: its first idle one is taken.
-less_busy(Pool, Route, Load, Slots, Own, Size, Others) ->
-    case least(Others, Slots, 1, 0, Load) of
+less_busy(Pool, Route, Load, Own, Size, Others) ->
+    case least(Others, 1, 0, Load) of
         0 -> Route;
         Next ->
-            case ets:lookup(py_routes, {Pool, {(Own - 1 + Next) rem Size + 1}}) of
-                [{_, Other}] -> Other;
-                [] -> Route
+            case py_tables:context_at(Pool, (Own - 1 + Next) rem Size + 1) of
+                none -> Route;
+                Other -> Other
             end
     end.
 
 %% Which of them has least to do, and less than `Load'; 0 for none.
-least(_Others, _Slots, _Next, Best, 0) ->
+least(_Others, _Next, Best, 0) ->
     Best;
-least(Others, _Slots, Next, Best, _Load) when Next > tuple_size(Others) ->
+least(Others, Next, Best, _Load) when Next > tuple_size(Others) ->
     Best;
-least(Others, Slots, Next, Best, Load) ->
-    case py_slots:load(Slots, element(Next, Others)) of
-        Less when Less >= 0, Less < Load -> least(Others, Slots, Next + 1, Next, Less);
-        _ -> least(Others, Slots, Next + 1, Best, Load)
+least(Others, Next, Best, Load) ->
+    case py_counters:load(element(Next, Others)) of
+        Less when Less >= 0, Less < Load -> least(Others, Next + 1, Next, Less);
+        _ -> least(Others, Next + 1, Best, Load)
     end.
 
 routed_pool({call, M, F, _, _}) ->
-    case py_slots:registrations(py_slots:ref()) of
+    case py_counters:registrations() of
         0 -> default;
         _ -> lookup_pool(M, F)
     end;
@@ -110,13 +126,13 @@ routed_pool(_EvalOrExec) ->
 %% @doc The pool registered for `{M, F}', else for `M', else `default'.
 -spec lookup_pool(atom() | binary(), atom() | binary()) -> atom().
 lookup_pool(M, F) ->
-    case ets:lookup(py_registrations, registration_key(M, F)) of
-        [{_, Pool, _}] -> Pool;
-        [] ->
-            case ets:lookup(py_registrations, registration_key(M, '_')) of
-                [{_, Pool, _}] -> Pool;
-                [] -> default
-            end
+    case py_tables:registered(registration_key(M, F)) of
+        none ->
+            case py_tables:registered(registration_key(M, '_')) of
+                none -> default;
+                {ok, Pool} -> Pool
+            end;
+        {ok, Pool} -> Pool
     end.
 
 %% @doc The same for an atom and a binary of the same text.

@@ -1,3 +1,6 @@
+%% The shared namespace of a context, among the numbers of namespaces; 0 is for a process that has none.
+-define(SHARED_ENV, 1).
+
 %% Where a request goes: everything that a caller needs to write it to the port by itself.
 -record(route, {
     ctx :: pid(),            % the context's Erlang process: its public name
@@ -6,12 +9,14 @@
     id :: pos_integer(),     % the context's number inside the port process
     tag :: pos_integer(),    % the context's number on this node (py_slots)
     pool :: atom(),
+    limit :: py_slots:limit(),     % the pool's, on requests in Python's hands
+    grants :: py_grants:grants(),  % whom Python may send to; the caller notes there what it sends
     env = 0 :: non_neg_integer()  % the caller's namespace in this context, 0 for none
 }).
 
 %% What a process remembers of its dealings with Python, in its process dictionary (py_env).
 -record(caller, {
-    id :: py_slots:id(),
+    id :: py_pid:id(),
     who :: pid() | {pid(), Owner :: pid()},      % as Python sees it: in a chain with the process that began it
     chain = 0 :: non_neg_integer(),              % of calls that its requests are nested in (py_chain), 0 for none
     home = none :: none | pid(),                 % the context that waits for the callback

@@ -1,117 +1,147 @@
-%% @doc The limit on concurrent requests: what users call, and the queue of those who have to wait.
+%% @doc The limits on concurrent requests: what users call, and the process that looks after those who have to wait.
 %%
-%% Nobody talks to this process while the limit is not reached (py_slots). Waiters are served in the order of their
-%% arrival: the process that gives a slot back says which, and it goes to the head of the queue.
+%% Each pool has a limit of its own; functions without a pool are about `default'. Nobody talks to this process while a limit is
+%% not reached (py_slots), nor while slots go from hand to hand (py_waiters): it changes limits, serves whoever is the first to
+%% wait, and looks for slots of dead processes while somebody waits. It has the numbers of contexts too (py_tags).
 -module(py_semaphore).
 -behaviour(gen_server).
 
+-include("py_unexpected.hrl").
+
 %% API.
--export([max_concurrent/0, current/0, set_max_concurrent/1, acquire/1, release/0]).
+-export([max_concurrent/0, max_concurrent/1, current/0, current/1, set_max_concurrent/1, set_max_concurrent/2]).
+-export([acquire/1, acquire/2, release/0, release/1]).
+%% For py_waiters.
+-export([waits/1, freed/2, served/0]).
 %% For requests.
--export([wait/3, queue/2, give_up/1, freed/1, overloaded/0]).
+-export([overloaded/1, is_limit/1, is_queue/1]).
 %% For pools.
--export([open_tags/2, close_tag/1]).
+-export([open_limit/3, close_limit/1, open_tags/3, close_tag/2]).
 -export([start_link/1]).
 %% gen_server.
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2]).
 
--define(TAGS_TABLE, py_tags).
 %% While somebody waits: how often to look for slots of dead processes.
 -define(AUDIT_MS, 1000).
 %% After a change of the limit: how long until nobody can be about to act on the old one.
 -define(SETTLE_MS, 1000).
+%% What fits an entry of `atomics'.
+-define(LARGEST, 16#7fffffffffffffff).
 
--record(waiter, {pid :: pid(), id :: py_slots:id(), tag :: py_slots:tag()}).
 -record(state, {
-    slots :: py_slots:ref(),
-    %% In order; one that has given up is in the queue and not in the map.
-    queue = queue:new() :: queue:queue(reference()),
-    waiters = #{} :: #{reference() => #waiter{}},
-    %% Slots beyond a lowered limit are still held: every grant is counted.
-    debt = false :: boolean(),
-    free_tags :: queue:queue(py_slots:tag()),
-    owners = #{} :: #{reference() => pid()},
-    timer = none :: none | reference()
+    tags :: py_tags:tags(),
+    %% Limits that somebody waits at, or that more than they say may be held of.
+    watched = #{} :: #{py_slots:limit() => []},
+    %% Of the next look at them.
+    timer = none :: none | reference(),
+    %% Of the next look whether a lowered limit has settled.
+    settling = #{} :: #{reference() => py_slots:limit()}
 }).
 
 %% API.
 
 -spec max_concurrent() -> pos_integer().
 max_concurrent() ->
-    py_slots:max(py_slots:ref()).
+    max_concurrent(default).
 
-%% @doc How many slots are held now; slots of processes that have died are freed before they are counted.
+%% @doc The limit of a pool. Raises `{no_such_pool, Pool}' where there is none, as the other functions do that return a number.
+-spec max_concurrent(atom()) -> pos_integer().
+max_concurrent(Pool) ->
+    py_slots:max(limit(Pool)).
+
 -spec current() -> non_neg_integer().
 current() ->
-    gen_server:call(?MODULE, current, infinity).
+    current(default).
+
+%% @doc How many slots are held now; slots of processes that have died are freed before they are counted.
+-spec current(atom()) -> non_neg_integer().
+current(Pool) ->
+    py_started:call(?MODULE, {current, limit(Pool)}).
+
+-spec set_max_concurrent(pos_integer()) -> ok.
+set_max_concurrent(Max) ->
+    set_max_concurrent(default, Max).
 
 %% @doc Requests that are running are not touched; new ones wait until fewer than `Max' are.
--spec set_max_concurrent(pos_integer()) -> ok.
-set_max_concurrent(Max) when is_integer(Max), Max > 0 ->
-    gen_server:call(?MODULE, {set_max, Max}, infinity);
-set_max_concurrent(Max) ->
-    error({bad_argument, max_concurrent, Max}).
+-spec set_max_concurrent(atom(), pos_integer()) -> ok.
+set_max_concurrent(Pool, Max) ->
+    is_limit(Max) orelse error({bad_argument, max_concurrent, Max}),
+    py_started:call(?MODULE, {set_max, limit(Pool), Max}).
 
-%% @doc Takes a slot by hand, for at most `Timeout' milliseconds of waiting. It is given back by {@link release/0}, or
-%% when the calling process dies.
--spec acquire(timeout()) -> ok | {error, max_concurrent}.
+limit(Pool) ->
+    is_atom(Pool) orelse error({bad_argument, pool, Pool}),
+    case py_limits:find(Pool) of
+        {ok, Limit} -> Limit;
+        {error, Reason} -> error(Reason)
+    end.
+
+%% @doc What the limit may be.
+-spec is_limit(term()) -> boolean().
+is_limit(Max) ->
+    is_integer(Max) andalso Max > 0 andalso Max =< ?LARGEST.
+
+%% @doc How many may be allowed to wait.
+-spec is_queue(term()) -> boolean().
+is_queue(infinity) -> true;
+is_queue(Max) -> is_integer(Max) andalso Max >= 0 andalso Max =< ?LARGEST.
+
+-spec acquire(timeout()) -> ok | {error, max_concurrent | py_started:not_started()}.
 acquire(Timeout) ->
+    acquire(default, Timeout).
+
+%% @doc Takes a slot by hand, for at most `Timeout' milliseconds of waiting. It is given back by {@link release/1}, or
+%% when the calling process dies.
+-spec acquire(atom(), timeout()) ->
+    ok | {error, max_concurrent | {queue_full, atom()} | {no_such_pool, atom()} | py_started:not_started()}.
+acquire(Pool, Timeout) ->
+    is_atom(Pool) orelse error({bad_argument, pool, Pool}),
     _ = py_args:timeout(Timeout),
-    Id = py_slots:self_id(),
-    case py_slots:take(py_slots:ref(), Id, 0) of
+    py_started:result(fun() ->
+        case py_limits:find(Pool) of
+            {ok, Limit} -> take(Pool, Limit, Timeout);
+            {error, _} = Error -> Error
+        end
+    end).
+
+take(Pool, Limit, Timeout) ->
+    Id = py_pid:self_id(),
+    case py_slots:take(Limit, Id, 0) of
         full ->
-            case wait(Id, 0, Timeout) of
+            case py_waiters:wait(Limit, Id, 0, Timeout) of
                 timeout -> {error, max_concurrent};
+                queue_full -> {error, {queue_full, Pool}};
                 _Slot -> ok
             end;
         _Slot ->
             ok
     end.
 
-%% @doc Gives back a slot that was taken by {@link acquire/1}; without one, nothing happens.
 -spec release() -> ok.
 release() ->
-    _ = py_slots:release_by_hand(py_slots:ref(), py_slots:self_id()),
+    release(default).
+
+%% @doc Gives back a slot that was taken by {@link acquire/2}; without one, nothing happens.
+-spec release(atom()) -> ok.
+release(Pool) ->
+    _ = py_slots:release_by_hand(limit(Pool), py_pid:self_id()),
     ok.
 
-%% For requests.
+%% For py_waiters.
 
-%% @doc Queues for a slot. `closed': the context takes no more requests.
--spec wait(py_slots:id(), py_slots:tag(), timeout()) -> py_slots:slot() | closed | timeout.
-wait(Id, Tag, Timeout) ->
-    Alias = queue(Id, Tag),
-    receive
-        {Alias, Answer} -> Answer;
-        {'DOWN', Alias, process, _, _} -> semaphore_died(Id, Tag, Timeout)
-    after Timeout ->
-        give_up(Alias)
-    end.
+%% @doc Somebody waits at a limit at which nobody did.
+-spec waits(py_slots:limit()) -> ok.
+waits(Limit) ->
+    tell({waits, Limit}).
 
-%% It restarts at once and reads the entries as they are. The time waited so far is not counted: this ends a bug.
-semaphore_died(Id, Tag, Timeout) ->
-    receive after 10 -> wait(Id, Tag, Timeout) end.
+%% @doc Somebody gave back a slot while others wait.
+-spec freed(py_slots:limit(), py_slots:slot()) -> ok.
+freed(Limit, Slot) ->
+    tell({freed, Limit, Slot}).
 
-%% @doc Queues for a slot without waiting: `{Alias, Slot | closed}' comes, or `DOWN'.
--spec queue(py_slots:id(), py_slots:tag()) -> reference().
-queue(Id, Tag) ->
-    Alias = monitor(process, ?MODULE, [{alias, reply_demonitor}]),
-    ok = tell({wait, Alias, #waiter{pid = self(), id = Id, tag = Tag}}),
-    Alias.
-
-%% @doc Leaves the queue. A slot may be on its way: then it is the caller's.
--spec give_up(reference()) -> py_slots:slot() | closed | timeout.
-give_up(Alias) ->
-    ok = tell({give_up, Alias}),
-    receive
-        {Alias, gave_up} -> timeout;
-        {Alias, Answer} -> Answer;
-        {'DOWN', Alias, process, _, _} -> timeout
-    end.
-
-%% @doc Somebody gave back `Slot' while others wait.
--spec freed(py_slots:slot()) -> ok.
-freed(Slot) ->
-    tell({freed, Slot}).
+%% @doc Until what it has been told before has been done.
+-spec served() -> ok.
+served() ->
+    py_started:call(?MODULE, served).
 
 %% Between two lives of the process there is nobody by its name.
 tell(Message) ->
@@ -122,24 +152,38 @@ tell(Message) ->
             ok
     end.
 
+%% For requests.
+
 %% @doc The error of a request that got no slot within its timeout.
--spec overloaded() -> {error, {overloaded, non_neg_integer(), pos_integer()}}.
-overloaded() ->
-    Ref = py_slots:ref(),
-    {error, {overloaded, py_slots:held(Ref), py_slots:max(Ref)}}.
+-spec overloaded(py_slots:limit()) -> {error, {overloaded, non_neg_integer(), pos_integer()}}.
+overloaded(Limit) ->
+    {error, {overloaded, py_slots:held(Limit), py_slots:max(Limit)}}.
 
 %% For pools.
 
-%% @doc `N' numbers for contexts of the port process that `Owner' stands for. They are closed, and what was sent to
-%% them is freed, when it dies.
--spec open_tags(pid(), non_neg_integer()) -> [py_slots:tag()].
-open_tags(Owner, N) ->
-    gen_server:call(?MODULE, {open_tags, Owner, N}, infinity).
+%% @doc The limit of a pool that starts, before anything is sent to it.
+-spec open_limit(atom(), pos_integer(), non_neg_integer() | infinity) -> py_slots:limit() | {error, bad_request}.
+open_limit(Pool, Max, MaxQueued) ->
+    py_started:call(?MODULE, {open_limit, Pool, Max, MaxQueued}).
 
-%% @doc A context has stopped; its number may be given to another.
--spec close_tag(py_slots:tag()) -> ok.
-close_tag(Tag) ->
-    gen_server:call(?MODULE, {close_tag, Tag}, infinity).
+%% @doc The pool is gone for good. That of `default' stays: slots can be taken by hand without the pool.
+-spec close_limit(atom()) -> ok | {error, pool_is_there | bad_request}.
+close_limit(default) ->
+    ok;
+close_limit(Pool) ->
+    py_started:call(?MODULE, {close_limit, Pool}).
+
+%% @doc `N' numbers for contexts of the port process that `Owner' stands for, in a pool. They are closed, and what was sent to
+%% them is freed, when it dies.
+-spec open_tags(atom(), pid(), non_neg_integer()) -> [py_counters:tag()] | {error, no_tags | bad_request}.
+open_tags(Pool, Owner, N) ->
+    py_started:call(?MODULE, {open_tags, py_limits:limit(Pool), Owner, N}).
+
+%% @doc A context of this port process has stopped; its number may be given to another. It is closed already when the
+%% port process has died.
+-spec close_tag(pid(), py_counters:tag()) -> ok | {error, bad_request}.
+close_tag(Owner, Tag) ->
+    py_started:call(?MODULE, {close_tag, Owner, Tag}).
 
 -spec start_link(pos_integer()) -> gen_server:start_ret().
 start_link(Max) ->
@@ -150,149 +194,165 @@ start_link(Max) ->
 -spec init(pos_integer()) -> {ok, #state{}, {continue, adopt}}.
 init(Max) ->
     process_flag(message_queue_data, off_heap),
-    Slots = case persistent_term:get(py_slots, none) of
-        none ->
-            New = py_slots:new(Max),
-            py_slots:install(New),
-            New;
-        Existing ->
-            Existing
-    end,
-    Used = [Tag || {Tag, _} <- ets:tab2list(?TAGS_TABLE)],
-    Free = queue:from_list(lists:seq(1, 16383) -- Used),
-    {ok, #state{slots = Slots, free_tags = Free}, {continue, adopt}}.
+    ok = py_counters:install(),
+    %% The pool may come later, or not at all.
+    _ = py_limits:find(default) =/= {error, {no_such_pool, default}} orelse py_limits:open(default, Max, infinity),
+    {ok, #state{tags = py_tags:new()}, {continue, adopt}}.
 
-%% After a restart of this process: the port processes that it watched, and a limit that nobody waits for.
+%% After a restart of this process: all may be in the middle of something.
 -spec handle_continue(adopt, #state{}) -> {noreply, #state{}}.
-handle_continue(adopt, State = #state{slots = Slots}) ->
-    py_slots:set_waiting(Slots, 0),
-    Owners = lists:usort([Owner || {_, Owner} <- ets:tab2list(?TAGS_TABLE)]),
-    Adopted = lists:foldl(fun watch_owner/2, State, Owners),
-    {noreply, serve(Adopted#state{debt = py_slots:in_debt(Slots)})}.
+handle_continue(adopt, State) ->
+    ok = py_waiters:adopt(),
+    {noreply, lists:foldl(fun adopt/2, State, py_limits:all())}.
 
--spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}}.
-handle_call(current, _From, State = #state{slots = Slots}) ->
-    {reply, py_slots:audit(Slots, fun is_live/1), State};
-handle_call({set_max, Max}, _From, State = #state{slots = Slots}) ->
-    ok = py_slots:set_max(Slots, Max),
-    %% From here on newcomers come here until serve/1 has looked.
-    py_slots:set_waiting(Slots, 1),
-    _ = erlang:send_after(?SETTLE_MS, self(), settle),
-    {reply, ok, serve(State#state{debt = true})};
-handle_call({open_tags, Owner, N}, _From, State = #state{slots = Slots}) ->
-    {Tags, Free} = queue:split(N, State#state.free_tags),
-    Opened = queue:to_list(Tags),
-    lists:foreach(
-        fun(Tag) ->
-            ets:insert(?TAGS_TABLE, {Tag, Owner}),
-            py_slots:open_tag(Slots, Tag)
-        end,
-        Opened),
-    {reply, Opened, watch_owner(Owner, State#state{free_tags = Free})};
-handle_call({close_tag, Tag}, _From, State) ->
-    {reply, ok, serve(close(Tag, State))}.
+adopt(Limit, State) ->
+    Next = case py_slots:in_debt(Limit) of
+        true -> settle_later(Limit, indebted(Limit, State));
+        false -> State
+    end,
+    case py_slots:waiting(Limit) of
+        0 -> Next;
+        _ -> audit(Limit, watch(Limit, Next))
+    end.
+
+-spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
+handle_call(Request, From, State) when not ?IS_FROM(From) ->
+    py_unexpected:call(Request, From, State);
+handle_call(served, _From, State) ->
+    {reply, ok, State};
+handle_call({current, Limit} = Request, From, State) ->
+    known(Limit, Request, From, State, fun() ->
+        Held = py_slots:audit(Limit, fun py_tags:is_live/1),
+        {reply, Held, serve(Limit, State)}
+    end);
+handle_call({set_max, Limit, Max} = Request, From, State) when is_integer(Max), Max > 0, Max =< ?LARGEST ->
+    known(Limit, Request, From, State, fun() -> {reply, ok, set_max(Limit, Max, State)} end);
+handle_call({close_limit, Pool}, _From, State) when is_atom(Pool) ->
+    case {py_limits:find(Pool), py_tables:spec(Pool), py_tables:pool(Pool)} of
+        {{ok, Limit}, none, none} ->
+            Next = serve(Limit, State),
+            ok = py_limits:close(Pool),
+            {reply, ok, Next};
+        _ ->
+            {reply, {error, pool_is_there}, State}
+    end;
+handle_call(Request, From = {Caller, _}, State) ->
+    %% Whoever else closed a tag would take a context out of service.
+    case is_pools(Request) andalso py_tables:is_pool(Caller) of
+        true -> {Reply, Next} = pool(Request, State), {reply, Reply, Next};
+        false -> py_unexpected:call(Request, From, State)
+    end.
+
+known(Limit, Request, From, State, Fun) ->
+    case py_limits:is_limit(Limit) of
+        true -> Fun();
+        false -> py_unexpected:call(Request, From, State)
+    end.
+
+is_pools({open_limit, Pool, Max, MaxQueued}) -> is_atom(Pool) andalso is_limit(Max) andalso is_queue(MaxQueued);
+is_pools({open_tags, Limit, Owner, N}) -> is_pid(Owner) andalso is_integer(N) andalso N >= 0 andalso py_limits:is_limit(Limit);
+is_pools({close_tag, Owner, Tag}) -> is_pid(Owner) andalso is_integer(Tag) andalso Tag >= 0;
+is_pools(_Other) -> false.
+
+pool({open_limit, Pool, Max, MaxQueued}, State) ->
+    case py_limits:open(Pool, Max, MaxQueued) of
+        {changed, Limit} ->
+            ok = py_slots:set_max_queued(Limit, MaxQueued),
+            {Limit, set_max(Limit, Max, State)};
+        {_, Limit} ->
+            {Limit, State}
+    end;
+pool({open_tags, Limit, Owner, N}, State = #state{tags = Tags}) ->
+    case py_tags:open(N, Owner, Limit, Tags) of
+        {error, _} = Error -> {Error, State};
+        {Opened, Next} -> {Opened, State#state{tags = Next}}
+    end;
+pool({close_tag, Owner, Tag}, State = #state{tags = Tags}) ->
+    case py_tags:close(Owner, Tag, Tags) of
+        unknown -> {ok, State};
+        {Limit, Next} -> {ok, serve(Limit, State#state{tags = Next})}
+    end.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
-handle_cast(_Message, State) ->
-    {noreply, State}.
+handle_cast(Message, State) ->
+    py_unexpected:message(Message, State).
 
 -spec handle_info(term(), #state{}) -> {noreply, #state{}}.
-handle_info({freed, Slot}, State) ->
-    {noreply, serve(Slot, State)};
-handle_info({wait, Alias, Waiter}, State = #state{queue = Queue, waiters = Waiters}) ->
-    Queued = State#state{queue = queue:in(Alias, Queue), waiters = Waiters#{Alias => Waiter}},
-    case map_size(Waiters) of
-        %% The limit may be held by the dead alone; while somebody waits the timer sees to that.
-        0 -> {noreply, arm(audit(Queued))};
-        _ -> {noreply, Queued}
+handle_info({waits, Limit} = Message, State) ->
+    case py_limits:is_limit(Limit) of
+        true ->
+            _ = py_slots:set_waiting(Limit, 1, 2),
+            {noreply, watch(Limit, audit(Limit, State))};
+        false ->
+            py_unexpected:message(Message, State)
     end;
-handle_info({give_up, Alias}, State = #state{waiters = Waiters}) ->
-    case maps:take(Alias, Waiters) of
-        {_, Rest} ->
-            Alias ! {Alias, gave_up},
-            {noreply, serve(State#state{waiters = Rest})};
-        error ->
-            %% Its slot is on the way.
-            {noreply, State}
+handle_info({freed, Limit, Slot} = Message, State) when is_integer(Slot), Slot > 0 ->
+    case py_limits:is_limit(Limit) of
+        true -> {noreply, serve(Limit, State)};
+        false -> py_unexpected:message(Message, State)
     end;
-handle_info(audit, State = #state{waiters = Waiters, debt = Debt}) when map_size(Waiters) > 0; Debt ->
-    {noreply, arm(audit(State#state{timer = none}))};
-handle_info(audit, State) ->
-    {noreply, State#state{timer = none}};
-handle_info(settle, State = #state{slots = Slots}) ->
-    _ = case py_slots:in_debt(Slots) of
-        true -> erlang:send_after(?SETTLE_MS, self(), settle);
-        false -> py_slots:settle(Slots)
+handle_info({timeout, Timer, audit}, State = #state{timer = Timer, watched = Watched}) ->
+    Look = fun(Limit, Next) ->
+        case py_limits:is_limit(Limit) andalso py_slots:waiting(Limit) of
+            Waiting when Waiting =:= false; Waiting =:= 0 -> Next;
+            _ -> watch(Limit, audit(Limit, Next))
+        end
     end,
-    {noreply, State};
-handle_info({'DOWN', Monitor, process, Owner, _}, State = #state{owners = Owners}) ->
-    Closed = lists:foldl(fun([Tag], Acc) -> close(Tag, Acc) end, State, ets:match(?TAGS_TABLE, {'$1', Owner})),
-    {noreply, serve(Closed#state{owners = maps:remove(Monitor, Owners)})};
-handle_info(_Message, State) ->
-    {noreply, State}.
+    {noreply, lists:foldl(Look, State#state{timer = none, watched = #{}}, maps:keys(Watched))};
+handle_info({timeout, Timer, settle} = Message, State = #state{settling = Settling}) ->
+    case maps:take(Timer, Settling) of
+        {Limit, Others} -> {noreply, settle(Limit, State#state{settling = Others})};
+        error -> py_unexpected:message(Message, State)
+    end;
+handle_info({'DOWN', Monitor, process, _, _} = Message, State = #state{tags = Tags}) ->
+    case py_tags:down(Monitor, Tags) of
+        {Owner, Limits, Next} ->
+            ok = py_owed:forget(Owner),
+            ok = py_waiters:died(Owner),
+            {noreply, lists:foldl(fun serve/2, State#state{tags = Next}, Limits)};
+        unknown ->
+            py_unexpected:message(Message, State)
+    end;
+handle_info(Message, State) ->
+    py_unexpected:message(Message, State).
 
-audit(State = #state{slots = Slots}) ->
-    _ = py_slots:audit(Slots, fun is_live/1),
-    serve(State).
+%% A limit that somebody waits at, or that is indebted, is looked at every second.
+watch(Limit, State = #state{watched = Watched, timer = none}) ->
+    watch(Limit, State#state{watched = Watched, timer = erlang:start_timer(?AUDIT_MS, self(), audit)});
+watch(Limit, State = #state{watched = Watched}) ->
+    State#state{watched = Watched#{Limit => []}}.
 
-arm(State = #state{timer = none}) ->
-    State#state{timer = erlang:send_after(?AUDIT_MS, self(), audit)};
-arm(State) ->
+audit(Limit, State) ->
+    _ = py_slots:audit(Limit, fun py_tags:is_live/1),
+    serve(Limit, State).
+
+set_max(Limit, Max, State) ->
+    %% From here on nobody but this process grants anything, until as many are held as the limit says.
+    Indebted = indebted(Limit, State),
+    ok = py_slots:set_max(Limit, Max),
+    serve(Limit, settle_later(Limit, Indebted)).
+
+indebted(Limit, State) ->
+    ok = py_slots:set_indebted(Limit, true),
+    ok = py_slots:set_waiting(Limit, 2),
+    watch(Limit, State).
+
+%% Gives out what can be given.
+serve(Limit, State) ->
+    _ = py_slots:is_indebted(Limit) andalso not py_slots:in_debt(Limit) andalso py_slots:set_indebted(Limit, false),
+    ok = py_waiters:serve(Limit),
     State.
 
-is_live(0) -> true;
-is_live(Tag) -> ets:member(?TAGS_TABLE, Tag).
+settle_later(Limit, State = #state{settling = Settling}) ->
+    State#state{settling = Settling#{erlang:start_timer(?SETTLE_MS, self(), settle) => Limit}}.
 
-watch_owner(Owner, State = #state{owners = Owners}) ->
-    case lists:member(Owner, maps:values(Owners)) of
-        true -> State;
-        false -> State#state{owners = Owners#{monitor(process, Owner) => Owner}}
+settle(Limit, State) ->
+    case {py_limits:is_limit(Limit) andalso py_slots:in_debt(Limit), is_settling(Limit, State)} of
+        {true, false} -> settle_later(Limit, State);
+        {false, false} -> ok = py_slots:settle(Limit), State;
+        %% The limit has been changed again since.
+        {_, true} -> State
     end.
 
-close(Tag, State = #state{slots = Slots, free_tags = Free}) ->
-    py_slots:close_tag(Slots, Tag),
-    ets:delete(?TAGS_TABLE, Tag),
-    py_slots:sweep_tag(Slots, Tag),
-    State#state{free_tags = queue:in(Tag, Free)}.
-
-%% Gives out what can be given. The number of waiters is published before the entries are looked at, so whoever gives
-%% a slot back after that look tells us.
-serve(State) ->
-    serve(1, State).
-
-serve(Hint, State = #state{slots = Slots, waiters = Waiters, debt = Debt}) ->
-    Waiting = map_size(Waiters),
-    Owed = Debt andalso py_slots:in_debt(Slots),
-    py_slots:set_waiting(Slots, Waiting + debt_count(Owed)),
-    grant(Hint, State#state{debt = Owed}).
-
-debt_count(true) -> 1;
-debt_count(false) -> 0.
-
-grant(_Hint, State = #state{waiters = Waiters}) when map_size(Waiters) =:= 0 ->
-    State#state{queue = queue:new()};
-grant(Hint, State = #state{slots = Slots, queue = Queue, waiters = Waiters}) ->
-    {{value, Alias}, Rest} = queue:out(Queue),
-    case Waiters of
-        #{Alias := Waiter} ->
-            case try_take(Hint, Waiter, State) of
-                full ->
-                    State;
-                Answer ->
-                    Alias ! {Alias, Answer},
-                    serve(Hint, State#state{queue = Rest, waiters = maps:remove(Alias, Waiters)})
-            end;
-        _ ->
-            grant(Hint, State#state{slots = Slots, queue = Rest})
-    end.
-
-%% A waiter that was killed is passed over: its entry would only come back with the next audit.
-try_take(Hint, #waiter{pid = Pid, id = Id, tag = Tag}, #state{slots = Slots, debt = Debt}) ->
-    case is_process_alive(Pid) of
-        false -> closed;
-        true ->
-            case Debt andalso py_slots:held(Slots) >= py_slots:effective_max(Slots) of
-                true -> full;
-                false -> py_slots:take_now(Slots, Id, Tag, Hint)
-            end
-    end.
+is_settling(Limit, #state{settling = Settling}) ->
+    lists:member(Limit, maps:values(Settling)).

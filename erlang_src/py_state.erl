@@ -4,14 +4,18 @@
 %% is compared with its size, under a lock, by whoever adds a key. There is no counter beside the table, which a process
 %% that is killed between two steps would leave wrong for ever. Changing, reading and removing what is there takes no
 %% lock, and neither does adding while there is no limit.
+%%
+%% A row is `{Key, Value, Bytes}': what it takes of `max_state_bytes' (py_state_bytes), 0 when Erlang has stored it.
 -module(py_state).
 
--export([store/2, fetch/1, remove/1, keys/0, clear/0, incr/2, system/2]).
+-export([store/2, fetch/1, remove/1, keys/0, clear/0, incr/1, incr/2, decr/1, decr/2, system/2]).
 
 -export_type([key/0, full/0]).
 
 -type key() :: term().
--type full() :: {state_full, Max :: pos_integer()}.
+%% Of a key too many; the exception of {@link incr/2} and Python's say what the limit is: `{state_full, Max}', or
+%% `{state_full, {bytes, Max}}' of what Python stores.
+-type full() :: full.
 
 -define(TABLE, py_state).
 -define(LOCK_TABLE, py_state_lock).
@@ -20,48 +24,77 @@
 -define(YIELDS, 20).
 -define(WAIT_MS, 1).
 
--spec store(key(), term()) -> ok | {error, full()}.
+-spec store(key(), term()) -> ok | {error, full() | py_started:not_started()}.
 store(Key, Value) ->
-    case change(Key, Value) of
+    try store(Key, Value, 0) of
+        ok -> ok;
+        {error, {state_full, _}} -> {error, full}
+    catch
+        error:Reason:Stack -> py_started:failed(Reason, Stack)
+    end.
+
+store(Key, Value, Bytes) ->
+    case change(Key, Value, Bytes) of
         ok -> ok;
         missing ->
-            add(fun() -> change(Key, Value) end,
+            add(fun() -> change(Key, Value, Bytes) end,
                 fun() ->
-                    true = ets:insert(?TABLE, {Key, Value}),
+                    true = ets:insert(?TABLE, {Key, Value, Bytes}),
                     ok
                 end)
     end.
 
--spec fetch(key()) -> {ok, term()} | {error, not_found}.
+-spec fetch(key()) -> {ok, term()} | {error, not_found | py_started:not_started()}.
 fetch(Key) ->
-    case ets:lookup(?TABLE, Key) of
-        [{_, Value}] -> {ok, Value};
+    try ets:lookup(?TABLE, Key) of
+        [{_, Value, _}] -> {ok, Value};
         [] -> {error, not_found}
+    catch
+        error:Reason:Stack -> py_started:failed(Reason, Stack)
     end.
 
 -spec remove(key()) -> ok.
 remove(Key) ->
-    true = ets:delete(?TABLE, Key),
-    ok.
+    try ets:delete(?TABLE, Key) of
+        true -> ok
+    catch
+        error:Reason:Stack -> py_started:raise(Reason, Stack)
+    end.
 
 %% @doc In no particular order.
 -spec keys() -> [key()].
 keys() ->
-    ets:select(?TABLE, [{{'$1', '_'}, [], ['$1']}]).
+    try
+        ets:select(?TABLE, [{{'$1', '_', '_'}, [], ['$1']}])
+    catch
+        error:Reason:Stack -> py_started:raise(Reason, Stack)
+    end.
 
 %% @doc Nobody sees it half done.
 -spec clear() -> ok.
 clear() ->
-    true = ets:delete_all_objects(?TABLE),
-    ok.
+    try ets:delete_all_objects(?TABLE) of
+        true -> ok
+    catch
+        error:Reason:Stack -> py_started:raise(Reason, Stack)
+    end.
+
+%% @doc Counts a key up by one.
+-spec incr(key()) -> integer().
+incr(Key) ->
+    incr(Key, 1).
 
 %% @doc Adds to an integer, 0 when there is none by this key, and returns the sum. `badarg' when one of the two is no
 %% integer; `{state_full, Max}' when the key would be one too many.
 -spec incr(key(), integer()) -> integer().
-incr(Key, N) when is_integer(N) ->
-    case count(Key, N) of
+incr(Key, N) ->
+    incr(Key, N, 0).
+
+incr(Key, N, Bytes) when is_integer(N) ->
+    case count(Key, N, Bytes) of
         missing ->
-            Sum = add(fun() -> count(Key, N) end, fun() -> ets:update_counter(?TABLE, Key, {2, N}, {Key, 0}) end),
+            Sum = add(fun() -> count(Key, N, Bytes) end,
+                      fun() -> sum(ets:update_counter(?TABLE, Key, [{2, N}, {3, Bytes}], {Key, 0, 0})) end),
             case Sum of
                 {error, Full} -> error(Full);
                 _ -> Sum
@@ -69,20 +102,33 @@ incr(Key, N) when is_integer(N) ->
         Sum ->
             Sum
     end;
-incr(_Key, _N) ->
+incr(_Key, _N, _Bytes) ->
     error(badarg).
+
+%% @doc Counts a key down, as {@link incr/2} counts up.
+-spec decr(key()) -> integer().
+decr(Key) ->
+    incr(Key, -1).
+
+-spec decr(key(), integer()) -> integer().
+decr(Key, N) when is_integer(N) ->
+    incr(Key, -N);
+decr(_Key, _N) ->
+    error(badarg).
+
+sum([Sum, _Bytes]) -> Sum.
 
 %% @doc What Python asks for: the system functions of docs/protocol.md that are about state.
 -spec system(4 | 10..14, [term()]) -> term().
 system(4, [Key, N]) ->
-    incr(Key, N);
+    incr(Key, N, reserved(Key, N));
 system(10, [Key]) ->
     case fetch(Key) of
         {ok, Value} -> {true, Value};
         {error, not_found} -> false
     end;
 system(11, [Key, Value]) ->
-    case store(Key, Value) of
+    case store(Key, Value, reserved(Key, Value)) of
         ok -> ok;
         {error, Full} -> error(Full)
     end;
@@ -93,22 +139,30 @@ system(13, []) ->
 system(14, []) ->
     clear().
 
-change(Key, Value) ->
-    case ets:update_element(?TABLE, Key, {2, Value}) of
+%% Room for what Python stores.
+reserved(Key, Value) ->
+    case py_state_bytes:reserve(?TABLE, Key, Value) of
+        {ok, Bytes} -> Bytes;
+        {full, Max} -> error({state_full, {bytes, Max}})
+    end.
+
+change(Key, Value, Bytes) ->
+    case ets:update_element(?TABLE, Key, [{2, Value}, {3, Bytes}]) of
         true -> ok;
         false -> missing
     end.
 
 %% The exception alone does not say which of two things is wrong, and the key may come while we ask.
-count(Key, N) ->
+count(Key, N, Bytes) ->
     try
-        ets:update_counter(?TABLE, Key, {2, N})
+        sum(ets:update_counter(?TABLE, Key, [{2, N}, {3, Bytes}]))
     catch
         error:badarg ->
-            case ets:lookup(?TABLE, Key) of
-                [] -> missing;
-                [{_, Value}] when is_integer(Value) -> count(Key, N);
-                [_] -> error(badarg)
+            case fetch(Key) of
+                {error, not_found} -> missing;
+                {ok, Value} when is_integer(Value) -> count(Key, N, Bytes);
+                {ok, _} -> error(badarg);
+                {error, NotStarted} -> error(NotStarted)
             end
     end.
 

@@ -6,19 +6,18 @@
 
 -include("py_protocol.hrl").
 -include("py_route.hrl").
+-include("py_attempt.hrl").
 
 -export([collect/1, fold/3]).
+%% spawn.
+-export([guard/2]).
 
 %% What a stream that is collected may have on its way. Its items are limited by nothing else: all of them are wanted.
 -define(COLLECT_BYTES, 8388608).
 -define(ALL_ITEMS, 1000000000).
 
 -record(reader, {
-    alias :: reference(),
-    route :: #route{},
-    caller :: #caller{},
-    slot :: py_slots:slot() | 0,
-    deadline :: integer() | infinity,
+    attempt :: py_attempt:attempt(),
     guard :: pid()
 }).
 
@@ -40,7 +39,7 @@ collect(Reader, Batches, MoreItems, MoreBytes) ->
                     collect(Reader, [Items | Batches], 0, 0);
                 {error, _} = Error ->
                     ok = abandon(Reader),
-                    Error
+                    py_request:outcome(Error, route(Reader))
             end;
         ok ->
             {ok, joined(Batches, [])};
@@ -53,12 +52,18 @@ joined([], All) -> All.
 
 %% @doc Calls `Fun' with each item as it comes, in the calling process. Python gets credit for what `Fun' has seen. An
 %% exception of `Fun' ends the stream and goes on to the caller.
--spec fold(fun((term(), Acc) -> Acc), Acc, py_call:request()) -> {ok, Acc} | {error, term()}.
-fold(Fun, Acc, Request) ->
-    case open(Request) of
+-spec fold(fun((term(), Acc) -> Acc), Acc, py_call:call()) -> {ok, Acc} | {error, term()}.
+fold(Fun, Acc, Call) when is_function(Fun, 2) ->
+    case open(unlimited(py_call:tuple(Call))) of
         {ok, Reader} -> fold_batches(Fun, Acc, Reader);
         {error, _} = Error -> Error
-    end.
+    end;
+fold(Fun, _Acc, _Call) ->
+    error({bad_argument, function, Fun}).
+
+%% It takes as long as `Fun' takes.
+unlimited({Target, Operation, Flags, default}) -> {Target, Operation, Flags, infinity};
+unlimited(Request) -> Request.
 
 fold_batches(Fun, Acc, Reader) ->
     case next(Reader) of
@@ -70,7 +75,7 @@ fold_batches(Fun, Acc, Reader) ->
                     fold_batches(Fun, Next, Reader);
                 {error, _} = Error ->
                     ok = abandon(Reader),
-                    Error
+                    py_request:outcome(Error, route(Reader))
             end;
         ok ->
             {ok, Acc};
@@ -91,53 +96,59 @@ fold_items(Fun, Acc, Items, Reader) ->
 
 open({Target, Operation, Flags, Limit}) ->
     case py_request:open(Target, Operation, Flags, Limit) of
-        {open, Alias, Route, Caller, Slot, Left} ->
-            {ok, #reader{alias = Alias, route = Route, caller = Caller, slot = Slot, deadline = deadline(Left),
-                         guard = guard(Route, Alias)}};
-        {error, _} = Error ->
-            Error
+        {open, Attempt} -> {ok, #reader{attempt = Attempt, guard = guard(Attempt)}};
+        {error, _} = Error -> Error
     end.
 
-%% When the reader is killed nobody else could tell Python to stop.
-guard(Route, Alias) ->
-    Reader = self(),
-    spawn(fun() ->
-        Monitor = monitor(process, Reader),
-        receive
-            done -> ok;
-            {'DOWN', Monitor, process, _, _} -> py_request:cancel(Route, Alias)
-        end
-    end).
+route(#reader{attempt = #attempt{route = Route = #route{}}}) -> Route.
 
-next(Reader = #reader{alias = Alias, route = Route, deadline = Deadline}) ->
+%% When the reader is killed nobody else could tell Python to stop.
+guard(Attempt) ->
+    spawn(?MODULE, guard, [self(), Attempt]).
+
+%% @private
+-spec guard(pid(), py_attempt:attempt()) -> ok.
+guard(Reader, Attempt) ->
+    Monitor = monitor(process, Reader),
+    receive
+        done -> ok;
+        {'DOWN', Monitor, process, _, _} -> py_request:cancel(Attempt)
+    end.
+
+next(Reader = #reader{attempt = A = #attempt{alias = Alias, deadline = Deadline}}) ->
     receive
         {py_items, Alias, Payload} ->
             {items, Payload};
         {py_reply, Alias, Payload} ->
-            ok = close(Reader),
-            py_request:outcome(py_protocol:decode(Payload), Route);
+            ended({reply, Payload}, Reader);
         {'DOWN', Alias, process, _, Reason} ->
-            ok = close(Reader),
-            ok = py_env:forget(Route#route.ctx),
-            py_request:lost(Reason, Reader#reader.slot, Route, Reader#reader.caller)
-    after left(Deadline) ->
-        ok = close(Reader),
-        ok = py_request:cancel(Route, Alias),
-        Late = py_request:expired(Alias, Route),
+            ok = py_env:forget((route(Reader))#route.ctx),
+            ended({down, Reason}, Reader)
+    after py_attempt:left(Deadline) ->
+        ok = py_request:cancel(A),
+        Late = ended(timeout, Reader),
         ok = flush(Alias),
         Late
     end.
 
-credit(#reader{route = #route{port = Port, id = Id}, alias = Alias}, Items, Bytes) ->
-    py_port:write(Port, py_protocol:credit(Alias, Id, Items, Bytes)).
+ended(Event, Reader = #reader{attempt = A}) ->
+    ok = close(Reader),
+    {{done, Outcome}, _} = py_attempt:step(Event, A),
+    case py_request:result(Outcome, A) of
+        {ok, _} = Value -> py_request:end_of_stream(Value, route(Reader));
+        End -> End
+    end.
+
+credit(#reader{attempt = A}, Items, Bytes) ->
+    py_request:credit(A, Items, Bytes).
 
 %% Leaves a stream before its end.
-abandon(Reader = #reader{alias = Alias, route = Route}) ->
+abandon(Reader = #reader{attempt = A = #attempt{alias = Alias}}) ->
     ok = close(Reader),
-    ok = py_request:cancel(Route, Alias),
+    ok = py_request:cancel(A),
     flush(Alias).
 
-close(#reader{alias = Alias, guard = Guard}) ->
+close(#reader{attempt = #attempt{alias = Alias}, guard = Guard}) ->
     true = demonitor(Alias, [flush]),
     Guard ! done,
     ok.
@@ -149,9 +160,3 @@ flush(Alias) ->
     after 0 ->
         ok
     end.
-
-deadline(infinity) -> infinity;
-deadline(Ms) -> erlang:monotonic_time(millisecond) + Ms.
-
-left(infinity) -> infinity;
-left(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).

@@ -9,8 +9,11 @@
 
 -include("py_protocol.hrl").
 -include("py_route.hrl").
+-include("py_attempt.hrl").
 
--export([start/2, cancel/1, next/2]).
+-export([start/4, cancel/1, next/2]).
+%% spawn.
+-export([init/3]).
 
 %% What the owner may have unread: so many items, and about so many bytes, but always one item.
 -define(UNREAD_ITEMS, 200).
@@ -42,13 +45,29 @@
 }).
 
 %% @doc Begins a stream on behalf of the calling process. The reference is an address: whoever has it can cancel it.
--spec start(py_call:request(), Owner :: pid()) -> {ok, reference()}.
+-spec start(py_args:name(), py_args:name(), [term()], py:stream_options()) ->
+    {ok, reference()} | {error, py_started:not_started()}.
+start(M, F, Args, Given) ->
+    Options = py_args:map(options, Given),
+    Owner = maps:get(owner, Options, self()),
+    is_pid(Owner) orelse error({bad_argument, options, {owner, Owner}}),
+    Others = maps:without([owner, context, pool], Options),
+    Request = py_call:options(target(Options), infinity, {M, F, Args}, Others),
+    py_started:result(fun() -> start(Request, Owner) end).
+
+target(#{context := Ctx}) when is_pid(Ctx) -> {context, Ctx};
+target(#{context := Ctx}) -> error({bad_argument, options, {context, Ctx}});
+target(#{pool := Pool}) when is_atom(Pool) -> {pool, Pool};
+target(#{pool := Pool}) -> error({bad_argument, options, {pool, Pool}});
+target(_) -> routed.
+
 start({Target, Operation, Flags, Limit}, Owner) ->
     Caller = py_env:caller(),
+    _ = py_counters:ref(),
     Job = #{key => ?KEY, target => Target, operation => Operation, flags => Flags bor ?FLAG_STREAM,
             timeout => py_request:limit(Limit, Caller), caller => Caller},
     Starter = self(),
-    {Pid, Monitor} = spawn_monitor(fun() -> init(Starter, Owner, Job) end),
+    {Pid, Monitor} = spawn_monitor(?MODULE, init, [Starter, Owner, Job]),
     receive
         {Pid, Ref} ->
             true = demonitor(Monitor, [flush]),
@@ -59,23 +78,30 @@ start({Target, Operation, Flags, Limit}, Owner) ->
 
 %% @doc Of a stream that has ended, or is none, nothing is heard.
 -spec cancel(reference()) -> ok.
-cancel(Ref) ->
+cancel(Ref) when is_reference(Ref) ->
     Ref ! py_stream_cancel,
-    ok.
+    ok;
+cancel(Ref) ->
+    error({bad_argument, reference, Ref}).
 
 %% @doc The owner's next item.
 -spec next(reference(), timeout()) -> {ok, term()} | done | {error, term()}.
-next(Ref, Timeout) ->
+next(Ref, Timeout) when is_reference(Ref) ->
+    Ms = py_args:timeout(Timeout),
     receive
         {py_stream, Ref, {data, Value}} ->
             Ref ! py_stream_read,
             {ok, Value};
         {py_stream, Ref, End} ->
             End
-    after Timeout ->
+    after Ms ->
         {error, timeout}
-    end.
+    end;
+next(Ref, _Timeout) ->
+    error({bad_argument, reference, Ref}).
 
+%% @private
+-spec init(pid(), pid(), py_pipeline:job()) -> term().
 init(Starter, Owner, Job) ->
     Ref = alias(),
     Monitor = monitor(process, Owner),
@@ -86,7 +112,7 @@ init(Starter, Owner, Job) ->
 
 loop(State = #state{monitor = Monitor}) ->
     receive
-        {py_items, _Alias, Payload} ->
+        {py_items, _Alias, Payload} when is_binary(Payload); is_list(Payload) ->
             deliver(State#state{batches = queue:in(Payload, State#state.batches)});
         py_stream_read ->
             deliver(read(1, State));
@@ -112,8 +138,14 @@ handled({[], Pipeline}, State) ->
 handled({[{?KEY, Result}], Pipeline}, State) ->
     deliver(State#state{pipeline = Pipeline, ending = case Result of
         ok -> done;
-        {error, _} -> Result
+        {error, _} -> Result;
+        {ok, _} -> ended_with(Result, State)
     end}).
+
+%% The pipeline of before, which still knows the stream.
+ended_with(Value, #state{pipeline = Pipeline}) ->
+    #attempt{route = Route} = py_pipeline:flight(?KEY, Pipeline),
+    py_request:end_of_stream(Value, Route).
 
 cancel_in_python(#state{pipeline = Pipeline}) ->
     _ = py_pipeline:cancel([?KEY], Pipeline),
@@ -148,7 +180,13 @@ opened(Payload, State) ->
             State#state{items = Items, credit = {Count, Bytes}, window = window(Count, Bytes)};
         {error, _} = Error ->
             ok = cancel_in_python(State),
-            State#state{batches = queue:new(), ending = Error}
+            State#state{batches = queue:new(), ending = outcome(Error, State)}
+    end.
+
+outcome(Error, #state{pipeline = Pipeline}) ->
+    case py_pipeline:flight(?KEY, Pipeline) of
+        #attempt{route = Route} -> py_request:outcome(Error, Route);
+        none -> Error
     end.
 
 window(0, _Bytes) -> ?UNREAD_ITEMS;
@@ -156,8 +194,8 @@ window(Count, Bytes) -> max(1, min(?UNREAD_ITEMS, ?UNREAD_BYTES * Count div max(
 
 give_credit(Items, Bytes, #state{pipeline = Pipeline}) ->
     case py_pipeline:flight(?KEY, Pipeline) of
-        {Alias, #route{port = Port, id = Id}} -> py_port:write(Port, py_protocol:credit(Alias, Id, Items, Bytes));
-        none -> ok
+        none -> ok;
+        Attempt -> py_request:credit(Attempt, Items, Bytes)
     end.
 
 %% An owner that does not read.

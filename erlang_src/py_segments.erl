@@ -1,0 +1,328 @@
+%% @doc Large binaries that leave the frames and travel through memory that the node shares with a port process: docs/design.md,
+%% "Large values".
+%%
+%% What py_port keeps of those that come is a value. What a port process says of them is as hostile as all that it says: numbers
+%% are checked by py_protocol:notice/1, sums here, and what is read is a copy that nobody can change any more.
+-module(py_segments).
+
+-include("py_protocol.hrl").
+
+%% Terms.
+-export([is_large/1, take_out_of/4, take_out/3, put_in/3]).
+%% Sending.
+-export([send/6, in_use/1]).
+%% For a py_port.
+-export([open/5, new/3, announced/4, hold/3, carried/3, freed/2, is_idle/1, is_carrier/2]).
+
+-export_type([segment/0, segments/0, ready/0, frame/0]).
+
+%% A part of the segment file.
+-type segment() :: {py_extents:offset(), Bytes :: pos_integer()}.
+-type key() :: py_pieces:key().
+-type aside() :: {Token :: non_neg_integer(), [binary()]}.
+-type frame() :: {py_protocol:notice(), Used :: non_neg_integer(), Frame :: binary()}.
+%% Its turn has come, with the large binaries of its payload.
+-type ready() :: {frame(), none | aside()}.
+%% What has come for a key, in order: the binaries of the payload that follows, and frames that wait.
+-type held() ::
+    {segments, none | reference(), Token :: non_neg_integer(), [segment()], unread | [binary()]}
+    | {frame, frame()}.
+
+-record(segments, {
+    carriers :: tuple(),
+    next = 1 :: pos_integer(),              % whose turn it is
+    held = #{} :: #{key() => [held()]},
+    reading = #{} :: #{reference() => key()},
+    bytes = 0 :: non_neg_integer(),         % of all that is held
+    size :: pos_integer(),                  % of the part of the file that a carrier has
+    max_value :: pos_integer(),
+    most :: pos_integer()
+}).
+-opaque segments() :: #segments{}.
+
+%% So many of the largest values may wait at once, in either direction. Mirrored by port/main.cc.
+%% In the place of a binary stands `[Key | Index]', which no other term looks like.
+-dialyzer({no_improper_lists, out/3}).
+
+-define(LARGEST_VALUES, 8).
+%% Readers and writers of one port process. More would copy no faster.
+-define(CARRIERS, 4).
+%% So many parts of a term are looked at for large binaries, and one more for each of so many bytes that it has: of a
+%% million small terms a few thousand.
+-define(PARTS, 1000).
+-define(BYTES_PER_PART, 64).
+
+%% Terms.
+
+%% @doc Whether there is a large binary among the arguments, so that it need not be encoded to find that out.
+-spec is_large(py_protocol:operation()) -> boolean().
+is_large({call, _, _, Args, _}) -> has_large(Args);
+is_large(_) -> false.
+
+has_large([Arg | _]) when byte_size(Arg) >= ?LARGE_BYTES -> true;
+has_large([{_, Arg} | _]) when byte_size(Arg) >= ?LARGE_BYTES -> true;
+has_large([_ | Rest]) -> has_large(Rest);
+has_large(_) -> false.
+
+%% @doc The operation without the large binaries of its values, and these; none where there is no memory to put them into.
+%% `Bytes': of its frame.
+-spec take_out_of(py_protocol:operation(), reference(), port(), any | pos_integer()) -> {py_protocol:operation(), [binary()]}.
+take_out_of(Operation, Key, Port, Bytes) ->
+    case {py_writer:carriers(Port), Operation} of
+        {none, _} ->
+            {Operation, []};
+        {_, {call, M, F, Args, Kwargs}} ->
+            {{Less, LessToo}, Binaries} = take_out({Args, Kwargs}, Key, Bytes),
+            {{call, M, F, Less, LessToo}, Binaries};
+        {_, {eval, Expr, Locals}} ->
+            {Less, Binaries} = take_out(Locals, Key, Bytes),
+            {{eval, Expr, Less}, Binaries};
+        {_, {exec, _Code}} ->
+            {Operation, []}
+    end.
+
+%% @doc The term with `[Key | Index]' in the place of large binaries in lists, tuples and the values of maps, and these. Names,
+%% keys, and what Python cannot see into, stay as they are. `Bytes': of the term, about.
+-spec take_out(term(), reference(), any | pos_integer()) -> {term(), [binary()]}.
+take_out(Term, Key, any) ->
+    take_out(Term, Key, erlang:external_size(Term));
+take_out(Term, Key, Bytes) ->
+    {Left, {_, _, Binaries}} = out(Term, Key, {?PARTS + Bytes div ?BYTES_PER_PART, 0, []}),
+    {Left, lists:reverse(Binaries)}.
+
+%% With how many parts may still be looked at, how many binaries there are, and these, the newest first.
+
+out(Term, _Key, {0, _, _} = Acc) ->
+    {Term, Acc};
+out(Binary, Key, {Left, Count, Found}) when is_binary(Binary), byte_size(Binary) >= ?LARGE_BYTES ->
+    {[Key | Count], {Left - 1, Count + 1, [Binary | Found]}};
+out(List = [_ | _], Key, Acc) ->
+    out_of_list(List, [], List, Key, Acc, Acc);
+out(Tuple, Key, {Left, Count, Found}) when is_tuple(Tuple) ->
+    case out(tuple_to_list(Tuple), Key, {Left - 1, Count, Found}) of
+        {_, {_, Count, _} = Next} -> {Tuple, Next};
+        {Elements, Next} -> {list_to_tuple(Elements), Next}
+    end;
+out(Map, Key, {Left, Count, Found}) when is_map(Map), map_size(Map) =< Left ->
+    {Keys, Values} = lists:unzip(maps:to_list(Map)),
+    case out(Values, Key, {Left - 1, Count, Found}) of
+        {_, {_, Count, _} = Next} -> {Map, Next};
+        {Changed, Next} -> {maps:from_list(lists:zip(Keys, Changed)), Next}
+    end;
+out(Term, _Key, {Left, Count, Found}) ->
+    {Term, {Left - 1, Count, Found}}.
+
+out_of_list([Term | Rest], Done, List, Key, Before, Acc = {Left, _, _}) when Left > 0 ->
+    {New, Next} = out(Term, Key, Acc),
+    out_of_list(Rest, [New | Done], List, Key, Before, Next);
+out_of_list(_Rest, _Done, List, _Key, {_, Count, _}, Acc = {_, Count, _}) ->
+    {List, Acc};
+out_of_list(Rest, Done, List, _Key, {_, Count, Found}, Acc = {Left, _, _}) ->
+    case is_proper(Rest) of
+        true -> {lists:reverse(Done, Rest), Acc};
+        %% Python keeps it as it is.
+        false -> {List, {Left, Count, Found}}
+    end.
+
+is_proper([_ | Rest]) -> is_proper(Rest);
+is_proper(Tail) -> Tail =:= [].
+
+%% @doc The term with its large binaries. What stands for one is an improper list, which Python can only have from Erlang, with
+%% a number that it cannot know.
+-spec put_in(term(), non_neg_integer(), tuple()) -> term().
+put_in(Term, Token, Binaries) ->
+    {Whole, _Missing} = in(Term, Token, Binaries, tuple_size(Binaries)),
+    Whole.
+
+in(Term, _Token, _Binaries, 0) ->
+    {Term, 0};
+in([Token | Index], Token, Binaries, Missing) when is_integer(Index), Index >= 0, Index < tuple_size(Binaries) ->
+    {element(Index + 1, Binaries), Missing - 1};
+in(List, Token, Binaries, Missing) when is_list(List) ->
+    in_list(List, [], Token, Binaries, Missing);
+in(Tuple, Token, Binaries, Missing) when is_tuple(Tuple) ->
+    case in(tuple_to_list(Tuple), Token, Binaries, Missing) of
+        {_, Missing} -> {Tuple, Missing};
+        {List, Less} -> {list_to_tuple(List), Less}
+    end;
+in(Map, Token, Binaries, Missing) when is_map(Map) ->
+    in_map(maps:next(maps:iterator(Map)), Map, Token, Binaries, Missing);
+in(Term, _Token, _Binaries, Missing) ->
+    {Term, Missing}.
+
+in_list([Term | Rest], Done, Token, Binaries, Missing) when Missing > 0 ->
+    {Whole, Less} = in(Term, Token, Binaries, Missing),
+    in_list(Rest, [Whole | Done], Token, Binaries, Less);
+in_list(Rest, Done, _Token, _Binaries, Missing) ->
+    {lists:reverse(Done, Rest), Missing}.
+
+in_map({Key, Value, Next}, Map, Token, Binaries, Missing) when Missing > 0 ->
+    case in(Value, Token, Binaries, Missing) of
+        {_, Missing} -> in_map(maps:next(Next), Map, Token, Binaries, Missing);
+        {Whole, Less} -> in_map(maps:next(Next), Map#{Key := Whole}, Token, Binaries, Less)
+    end;
+in_map(_, Map, _Token, _Binaries, Missing) ->
+    {Map, Missing}.
+
+%% Sending.
+
+%% @doc Sends a frame and the binaries that were taken out of its values. `no_room': they have to be in it.
+-spec send(port(), reference(), non_neg_integer(), binary(), [binary()], timeout()) -> ok | closed | no_room.
+send(Port, Key, Slot, Frame, Binaries, Timeout) ->
+    case py_writer:carriers(Port) of
+        none ->
+            no_room;
+        Carriers ->
+            Carrier = element(erlang:system_info(scheduler_id) rem tuple_size(Carriers) + 1, Carriers),
+            py_carrier:send(Carrier, Key, Slot, Frame, Binaries, Timeout)
+    end.
+
+%% @doc How many bytes of what Erlang has written the port process still needs; `none' when no memory is shared.
+-spec in_use(port()) -> non_neg_integer() | none.
+in_use(Port) ->
+    case py_writer:carriers(Port) of
+        none -> none;
+        Carriers -> py_carrier:in_use(element(1, Carriers))
+    end.
+
+%% For a py_port.
+
+%% @doc Opens the segment file of a port process in which no code of users has run yet. `Idle': what Erlang's half may keep of
+%% memory that nobody needs.
+-spec open(port(), pos_integer(), non_neg_integer(), Idle :: non_neg_integer(), MaxValue :: pos_integer()) ->
+    {ok, segments()} | {error, term()}.
+open(Port, OsPid, Fd, Idle, MaxValue) ->
+    Path = filename:join(["/proc", integer_to_list(OsPid), "fd", integer_to_list(Fd)]),
+    Count = min(?CARRIERS, erlang:system_info(schedulers)),
+    Size = ?PORTS_SEGMENTS div Count,
+    Usage = {atomics:new(2, [{signed, true}]), ?LARGEST_VALUES * MaxValue, Idle},
+    case carriers(Port, Path, Size, Usage, lists:seq(0, Count - 1), []) of
+        {ok, Carriers} ->
+            ok = py_writer:set_carriers(Port, Carriers),
+            {ok, new(Carriers, Size, MaxValue)};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc Of these carriers, each of which has a part of `Size' of the file.
+-spec new(tuple(), pos_integer(), pos_integer()) -> segments().
+new(Carriers, Size, MaxValue) ->
+    Max = MaxValue + 2 * ?PIECE_BYTES,
+    #segments{carriers = Carriers, size = Size, max_value = Max, most = ?LARGEST_VALUES * Max}.
+
+carriers(_Port, _Path, _Size, _Usage, [], Pids) ->
+    {ok, list_to_tuple(Pids)};
+carriers(Port, Path, Size, Usage, [Number | Rest], Pids) ->
+    case py_carrier:start_link(Port, Path, Number * Size, (Number + 1) * Size, Usage) of
+        {ok, Pid} ->
+            carriers(Port, Path, Size, Usage, Rest, Pids ++ [Pid]);
+        {error, _} = Error ->
+            _ = [begin unlink(Pid), exit(Pid, kill) end || Pid <- Pids],
+            Error
+    end.
+
+%% @doc Large binaries of a payload that comes with this key: they are read now. Those of a message (its key is negative) when
+%% it comes, since whatever comes later has to wait for it.
+-spec announced(key(), non_neg_integer(), [segment()], segments()) -> {ok, segments()} | too_large.
+announced(Key, Token, Parts, S = #segments{bytes = Before, max_value = MaxValue, most = Most}) ->
+    Bytes = bytes(Parts),
+    if
+        Bytes > MaxValue; Before + Bytes > Most ->
+            too_large;
+        is_integer(Key), Key < 0 ->
+            {ok, add(Key, {segments, none, Token, Parts, unread}, S#segments{bytes = Before + Bytes})};
+        true ->
+            Ref = make_ref(),
+            {Carrier, Next = #segments{reading = Reading}} = carrier(S),
+            ok = py_carrier:read(Carrier, Ref, Parts),
+            {ok, add(Key, {segments, Ref, Token, Parts, unread},
+                     Next#segments{reading = Reading#{Ref => Key}, bytes = Before + Bytes})}
+    end.
+
+carrier(S = #segments{carriers = Carriers, next = Next}) ->
+    {element(Next, Carriers), S#segments{next = Next rem tuple_size(Carriers) + 1}}.
+
+add(Key, What, S = #segments{held = Held}) ->
+    S#segments{held = Held#{Key => maps:get(Key, Held, []) ++ [What]}}.
+
+%% @doc A frame with this key. `free': it need not wait, and has no large binaries.
+-spec hold(key(), frame(), segments()) -> {[ready()], segments()} | free | too_large | error.
+hold(Key, Frame = {Notice, _, _}, S = #segments{held = Held}) when is_map_key(Key, Held) ->
+    case element(1, Notice) of
+        ?OP_LARGE_MESSAGE -> now(Key, Frame, S);
+        ?OP_REPLY_PIECE when is_integer(Key), Key < 0 -> free;
+        _ -> wait(Key, Frame, S)
+    end;
+hold(_Key, _Frame, _S) ->
+    free.
+
+wait(Key, Frame = {_, _, Bytes}, S = #segments{bytes = Before, most = Most}) ->
+    case Before + byte_size(Bytes) of
+        Now when Now =< Most -> ready(Key, add(Key, {frame, Frame}, S#segments{bytes = Now}));
+        _ -> too_large
+    end.
+
+now(Key, Frame, S = #segments{held = Held, bytes = Before}) ->
+    [{segments, none, Token, Parts, unread}] = map_get(Key, Held),
+    {Carrier, Next} = carrier(S#segments{held = maps:remove(Key, Held), bytes = Before - bytes(Parts)}),
+    Ref = monitor(process, Carrier),
+    ok = py_carrier:read(Carrier, Ref, Parts),
+    receive
+        {py_carried, Ref, error} ->
+            error;
+        {py_carried, Ref, Binaries} ->
+            true = demonitor(Ref, [flush]),
+            {[{Frame, {Token, Binaries}}], Next};
+        {'DOWN', Ref, process, _, _} ->
+            error
+    end.
+
+%% @doc What a carrier has read. `error': it could not, so that the port process has lied.
+-spec carried(reference(), [binary()] | error, segments()) -> {[ready()], segments()} | error.
+carried(_Ref, error, _S) ->
+    error;
+carried(Ref, Binaries, S = #segments{held = Held, reading = Reading}) ->
+    {Key, Others} = maps:take(Ref, Reading),
+    Read = fun
+        ({segments, Same, Token, Parts, unread}) when Same =:= Ref -> {segments, Ref, Token, Parts, Binaries};
+        (Other) -> Other
+    end,
+    ready(Key, S#segments{held = Held#{Key := lists:map(Read, map_get(Key, Held))}, reading = Others}).
+
+ready(Key, S = #segments{held = Held, bytes = Before}) ->
+    {Ready, Left, Bytes} = in_turn(map_get(Key, Held), [], 0),
+    {lists:reverse(Ready), S#segments{
+        held = case Left of [] -> maps:remove(Key, Held); _ -> Held#{Key := Left} end,
+        bytes = Before - Bytes}}.
+
+%% A piece is not yet what the binaries belong to.
+in_turn([{segments, _, _, _, Binaries} = Segments, {frame, {{?OP_REPLY_PIECE, _}, _, _} = Frame} | Rest], Ready, Bytes)
+  when Binaries =/= unread ->
+    in_turn([Segments | Rest], [{Frame, none} | Ready], Bytes + frame_bytes(Frame));
+in_turn([{segments, _, Token, Parts, Binaries}, {frame, Frame} | Rest], Ready, Bytes) when Binaries =/= unread ->
+    in_turn(Rest, [{Frame, {Token, Binaries}} | Ready], Bytes + bytes(Parts) + frame_bytes(Frame));
+in_turn([{frame, Frame} | Rest], Ready, Bytes) ->
+    in_turn(Rest, [{Frame, none} | Ready], Bytes + frame_bytes(Frame));
+in_turn(Left, Ready, Bytes) ->
+    {Ready, Left, Bytes}.
+
+frame_bytes({_, _, Frame}) -> byte_size(Frame).
+
+bytes(Parts) -> lists:sum([Bytes || {_, Bytes} <- Parts]).
+
+%% @doc The port program does not need what begins there any more. False: that is no part of Erlang's.
+-spec freed([py_extents:offset()], segments()) -> boolean().
+freed(Offsets, #segments{carriers = Carriers, size = Size}) ->
+    Numbers = lists:usort([Offset div Size || Offset <- Offsets]),
+    lists:all(fun(Number) -> Number < tuple_size(Carriers) end, Numbers) andalso begin
+        _ = [py_carrier:free(element(Number + 1, Carriers), [Offset || Offset <- Offsets, Offset div Size =:= Number])
+             || Number <- Numbers],
+        true
+    end.
+
+%% @doc Whether nothing is held: mostly so.
+-spec is_idle(segments()) -> boolean().
+is_idle(#segments{held = Held}) -> map_size(Held) =:= 0.
+
+-spec is_carrier(pid(), segments()) -> boolean().
+is_carrier(Pid, #segments{carriers = Carriers}) -> lists:member(Pid, tuple_to_list(Carriers)).
