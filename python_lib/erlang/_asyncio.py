@@ -100,25 +100,33 @@ def _warn(name: str) -> None:
         warnings.warn(message, DeprecationWarning, stacklevel=3)
 
 
+_INSTALL = (
+    "erlang.install() sets an event loop policy, which Python 3.16 will not have: "
+    "use erlang.run(), or asyncio.run(..., loop_factory=erlang.new_event_loop)"
+)
+
+
 def get_event_loop_policy() -> Any:
     """The `EventLoopPolicy` that `install` installs. Deprecated from Python 3.14 on."""
     _warn("get_event_loop_policy")
     return _policy
 
 
-def install() -> None:
+def install(*, silent: bool = False) -> None:
     """Let ``asyncio.run`` and ``asyncio.new_event_loop`` make `ErlangEventLoop`, everywhere in this interpreter.
 
-    Worker contexts share an interpreter: it holds for all contexts of the pool. Deprecated from Python 3.14 on.
+    Worker contexts share an interpreter: it holds for all contexts of the pool. Gives a DeprecationWarning, unless
+    ``silent``, since policies have no future.
     """
-    _warn("install")
+    if not silent:
+        warnings.warn(_INSTALL, DeprecationWarning, stacklevel=2)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         asyncio.set_event_loop_policy(_policy)
 
 
 def __getattr__(name: str) -> Any:
-    if name == "EventLoopPolicy":
+    if name in {"EventLoopPolicy", "ErlangEventLoopPolicy"}:
         _warn(name)
         return _EventLoopPolicy
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

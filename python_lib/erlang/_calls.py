@@ -20,7 +20,7 @@ class _Calls:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._inbox = _idle.pop(loop, None) or _erlang.Inbox()
+        self._inbox = _idle.pop(loop) if loop in _idle else _erlang.Inbox()
         self._futures: dict[int, tuple[str, asyncio.Future[Any]]] = {}
         self._mail = -1
 

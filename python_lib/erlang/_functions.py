@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _erlang
+import erlang
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ class Function:
     def __call__(self, *args: object, **kwargs: object) -> Any:
         if kwargs:
             raise TypeError(f"the Erlang function {self.__name__} takes no keyword arguments, only positional ones")
-        return _erlang.call(self.__name__, *args)
+        return erlang.call(self.__name__, *args)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not Function:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import abc
 import asyncio
-import collections.abc
-import selectors
 from collections.abc import Callable
 
 try:
     import _erlang_loop
+
+    from erlang._selector import Selector
 except ImportError:  # outside of the port program: what there is instead is CPython's selector
     _erlang_loop = None
-else:
-    collections.abc.Mapping.register(_erlang_loop.SelectorMap)
-    abc.ABCMeta.register(selectors.BaseSelector, _erlang_loop.Selector)  # its own `register` is something else
 
 
 class ErlangEventLoop(asyncio.SelectorEventLoop):
@@ -32,11 +28,11 @@ class ErlangEventLoop(asyncio.SelectorEventLoop):
     serves_requests = True  # while it sleeps, what coroutines of a request wait for may use the context (erlang._calls)
 
     def __init__(self) -> None:
-        selector = _erlang_loop.Selector() if _erlang_loop is not None else None
+        selector = Selector() if _erlang_loop is not None else None
         super().__init__(selector)
         if selector is not None:
             # In the place of a byte through a socket pair.
-            self._write_to_self = selector.wake
+            self._write_to_self = selector._selector.wake
 
     # The socket pair is only there for signals, and so is made with the first handler. Until then `_internal_fds`, the
     # descriptors that the loop needs for itself, counts the selector's bell in its place.

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 class Scheduled:
     """What a function returns to go on elsewhere: the result of that is the result of its request.
 
-    Made by :func:`schedule`, :func:`schedule_py` and :func:`schedule_inline`; a chain of any length takes no stack.
-    Only the port program calls :meth:`resume`.
+    A chain of any length takes no stack. Only the port program calls :meth:`resume`, and it knows the two subclasses.
     """
 
     __slots__ = ("_what", "yields")
@@ -37,35 +36,48 @@ class Scheduled:
         return "<scheduled work: return it>"
 
 
-_encoding.refuse(Scheduled, "scheduled work is no value: return it by itself, from the function that Erlang called")
+class ScheduleMarker(Scheduled):
+    """What :func:`schedule` and :func:`schedule_py` return."""
+
+    __slots__ = ()
 
 
-def schedule(name: str, *args: object) -> Scheduled:
+class InlineScheduleMarker(Scheduled):
+    """What :func:`schedule_inline` returns."""
+
+    __slots__ = ()
+
+
+for _cls in (ScheduleMarker, InlineScheduleMarker):
+    _encoding.refuse(_cls, "scheduled work is no value: return it by itself, from the function that Erlang called")
+
+
+def schedule(name: str, *args: object) -> ScheduleMarker:
     """Go on with a registered Erlang function: ``return erlang.schedule("name", 1, 2)``.
 
     Raises UnknownFunction, when it is resumed, if nothing is registered by that name.
     """
     if not isinstance(name, str):
         raise TypeError(f"schedule() takes the name of an Erlang function, not {name!r}")
-    return Scheduled(lambda: erlang.call(name, *args), yields=False)
+    return ScheduleMarker(lambda: erlang.call(name, *args), yields=False)
 
 
 def schedule_py(
     module: str, function: str, args: Sequence[object] = (), kwargs: Mapping[str, object] | None = None
-) -> Scheduled:
+) -> ScheduleMarker:
     """Go on with a Python function after other requests of the context have had their turn.
 
     ``module`` may be ``"__main__"``: the namespace of the code that calls this. ``function`` may have dots. Others are
     whatever waits for the context, and the tasks of its event loop. Raises TypeError for arguments of a wrong type.
     """
-    return Scheduled(_python(module, function, args, kwargs), yields=True)
+    return ScheduleMarker(_python(module, function, args, kwargs), yields=True)
 
 
 def schedule_inline(
     module: str, function: str, args: Sequence[object] = (), kwargs: Mapping[str, object] | None = None
-) -> Scheduled:
+) -> InlineScheduleMarker:
     """Go on with a Python function at once; as :func:`schedule_py`, but no other request comes in between."""
-    return Scheduled(_python(module, function, args, kwargs), yields=False)
+    return InlineScheduleMarker(_python(module, function, args, kwargs), yields=False)
 
 
 def _python(

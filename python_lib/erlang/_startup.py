@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import gc
 import importlib
-import importlib.machinery
 import io
 import linecache
 import os
@@ -20,8 +19,8 @@ import _erlang
 
 import erlang
 import erlang._encoding
+import erlang._imports
 import erlang._main
-import erlang._sources
 
 
 class _LoggedOutput(io.RawIOBase):
@@ -77,10 +76,21 @@ def redirect_output() -> None:
         sys.stderr = sys.__stderr__ = _logged(2, "<stderr>")  # type: ignore[misc]
 
 
-def prepare(paths: Iterable[str], imports: Iterable[str]) -> None:
+def _breakpoint(*args: Any, **kwargs: Any) -> Any:
+    """In the place of ``sys.breakpointhook``, whose pdb would read the end of its input and leave with ``BdbQuit``."""
+    if os.environ.get("PYTHONBREAKPOINT"):
+        return sys.__breakpointhook__(*args, **kwargs)
+    raise RuntimeError(
+        "breakpoint() starts pdb, and there is no terminal here that it could ask. The environment variable "
+        "PYTHONBREAKPOINT (pool option env) names another debugger, such as debugpy.breakpoint; with 0 nothing happens"
+    )
+
+
+def prepare(paths: Iterable[str], imports: Iterable[str]) -> list[str]:
     """Put ``paths`` in front of ``sys.path`` in their order, honour their ``.pth`` files, import ``imports``.
 
-    Raises what an import raises. Idempotent, since all worker contexts of a pool share an interpreter.
+    Returns the directories that Python and its modules are in. Raises what an import raises. Idempotent, since all
+    worker contexts of a pool share an interpreter.
     """
     for path in reversed(list(paths)):
         if path in sys.path:
@@ -92,6 +102,9 @@ def prepare(paths: Iterable[str], imports: Iterable[str]) -> None:
         sys.path[0:0] = [path, *added]
     for name in imports:
         importlib.import_module(name)
+    own = [sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix]
+    # With the prefix /usr or / Python is where its library is, and not everywhere below.
+    return [*sys.path, _library, *(prefix for prefix in own if prefix not in ("/", "/usr", "/usr/local"))]
 
 
 def _is_kept(name: str, module: object) -> bool:
@@ -152,46 +165,17 @@ def clean() -> bool:
     erlang._encoding.encoders.clear()
     sys.path_importer_cache.clear()
     linecache.clearcache()
+    sys.breakpointhook = _breakpoint
     redirect_output()
     gc.enable()
     gc.collect()
     return True
 
 
-class _SpawnLoader:
-    """Loads ``multiprocessing.context`` and makes spawn its default start method."""
-
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: Any) -> Any:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: Any) -> None:
-        self._loader.exec_module(module)
-        module._default_context._default_context = module._concrete_contexts["spawn"]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._loader, name)
-
-
-class _SpawnByDefault:
-    """Below 3.14 multiprocessing forks by default, which would duplicate the port process and is refused."""
-
-    @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
-        if name != "multiprocessing.context":
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(name, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _SpawnLoader(spec.loader)  # type: ignore[assignment]
-        return spec
-
-
 redirect_output()
 erlang._main.install()
-if sys.version_info < (3, 14):
-    sys.meta_path.insert(0, _SpawnByDefault)
+erlang._imports.install()
+sys.breakpointhook = _breakpoint
 # Worker contexts share a GIL: a computation in one of them may keep the others waiting for this long, not for 5 ms.
 sys.setswitchinterval(0.001)
 

@@ -30,7 +30,8 @@ def state_set(key: Any, value: Any) -> None:
     """Stores ``value`` under ``key``, in place of what was there.
 
     Raises ErlangError with the reason ``("state_full", n)`` when the key would be one more than the ``n`` of the
-    environment key ``max_state_entries``.
+    environment key ``max_state_entries``, and with ``("state_full", ("bytes", n))`` when what Python has stored would
+    take more than the ``n`` bytes of ``max_state_bytes``.
     """
     _ask("state_set", key, value)
 

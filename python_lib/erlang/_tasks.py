@@ -33,6 +33,7 @@ class _Requests(threading.local):
 
 
 _here = _Requests()
+_check_running: Any = asyncio.BaseEventLoop._check_running  # type: ignore[attr-defined]
 
 
 def _loop() -> ErlangEventLoop:
@@ -63,8 +64,8 @@ def start(ticket: _erlang.Ticket, value: Any, stream: bool, timeout: float | Non
 
     ``timeout`` in seconds. ``nested``: the thread waits for the request below, so it is run to its end, here and now.
     """
-    if stream and not hasattr(value, "__aiter__"):
-        value = iter(value)
+    if stream and not _is_awaited_first(value):
+        value = _items(value)  # what cannot be iterated is an error of the call
     answer = _stream(ticket, value) if stream else _task(ticket, value)
     context = contextvars.copy_context()
     context.run(_erlang.scope.set, ticket)
@@ -72,6 +73,10 @@ def start(ticket: _erlang.Ticket, value: Any, stream: bool, timeout: float | Non
         context.run(_run_nested, ticket, answer, value, timeout)
     else:
         _start_on(_loop(), ticket, answer, value, timeout, context)
+
+
+def _may_run_itself(loop: Any) -> bool:
+    return type(loop)._check_running is not _check_running
 
 
 def _start_on(
@@ -82,8 +87,10 @@ def _start_on(
     timeout: float | None,
     context: contextvars.Context,
 ) -> asyncio.Task[None]:
-    # A coroutine that never waits is answered before this returns.
-    task = asyncio.Task(answer, loop=loop, context=context, eager_start=loop.is_running())
+    # A coroutine that never waits is answered before this returns. Of a loop that its own steps may run (nest_asyncio),
+    # this first step would run those of others, as if they were this request's.
+    eager = loop.is_running() and not _may_run_itself(loop)
+    task = asyncio.Task(answer, loop=loop, context=context, eager_start=eager)
     if task.done():
         _here.tasks.pop(ticket, None)
         return task
@@ -163,13 +170,13 @@ def _round() -> Generator[None, None, None]:
 async def _value(awaitable: Awaitable[Any]) -> Any:
     value = await awaitable
     task = asyncio.current_task()
-    while type(value) is Scheduled:
+    while isinstance(value, Scheduled):
         if value.yields:
             await _round()
             if task is not None and task.cancelling():  # a step that swallows its cancellation is the last one
                 raise asyncio.CancelledError
         value = value.resume()
-        if type(value) is not Scheduled and inspect.isawaitable(value):
+        if not isinstance(value, Scheduled) and inspect.isawaitable(value):
             value = await value
     return value
 
@@ -229,9 +236,21 @@ async def _task(ticket: _erlang.Ticket, awaitable: Awaitable[Any]) -> None:
         ticket.finish(value)
 
 
+def _is_awaited_first(value: Any) -> bool:
+    """It is no stream, but gives one: an ``async def`` that returns a generator. A stream may be awaitable too."""
+    return inspect.isawaitable(value) and not hasattr(value, "__aiter__")
+
+
+def _items(value: Any) -> Any:
+    return value if hasattr(value, "__aiter__") else iter(value)
+
+
 async def _stream(ticket: _erlang.Ticket, items: Any) -> None:
     try:
         _begun(ticket)
+        while _is_awaited_first(items):
+            items = await _value(items)
+        items = _items(items)
         if hasattr(items, "__aiter__"):
             async for item in items:
                 if not ticket.item(item):
