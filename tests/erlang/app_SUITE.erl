@@ -10,7 +10,7 @@ all() ->
     [starts_with_defaults, stop_ends_every_process, starts_again, calls_while_stopped, stop_with_calls_in_flight,
      stop_with_callbacks_in_flight,
      semaphore_limits_calls, semaphore_counts_every_kind_of_call, default_pool_size_wins, context_mode,
-     unknown_context_mode, io_pool_configuration, older_names_are_mapped, older_names_warn_once,
+     unknown_context_mode, io_pool_configuration, loops_of_their_own, older_names_are_mapped, older_names_warn_once,
      imports_paths_preload_for_every_pool, pools_from_configuration, pools_from_configuration_that_fail,
      pool_from_configuration_with_failing_code,
      wrong_values, venv_for_every_pool, application_metadata, nothing_left_in_the_node].
@@ -31,6 +31,32 @@ starts_with_defaults(_) ->
     ?assertEqual({Schedulers, 10, 2 * Schedulers + 1},
                  {py_context_router:num_contexts(), py_context_router:num_contexts(io), py_semaphore:max_concurrent()}),
     ?assertEqual({ok, 4.0}, py:call(math, sqrt, [16])).
+
+%% Proves that event_loop_pool_owngil gives py_event_loop_pool a pool of its own, of subinterpreters, where processes stay with
+%% their loops; and that without such interpreters tasks are told why.
+loops_of_their_own(_) ->
+    ok = py_test:start([{event_loop_pool_owngil, true}, {event_loop_pool_size, 2}]),
+    case py:subinterp_supported() of
+        true ->
+            ?assertEqual(#{num_loops => 2, supported => true}, py_event_loop_pool:get_stats()),
+            ?assertMatch(#{event_loop_pool := #{mode := owngil, size := 2}}, py:stats()),
+            {ok, Loops} = py_event_loop_pool:get_all_loops(),
+            Kept = [py_test:in_process(fun() ->
+                ok = py_event_loop_pool:exec("kept = 5"),
+                {ok, Loop} = py_event_loop_pool:get_loop(),
+                ?assert(lists:member(Loop, Loops)),
+                {ok, Sessions} = py_event_loop_pool:get_all_sessions(),
+                ?assert(lists:member({self(), Loop}, Sessions)),
+                ?assertEqual({ok, <<"SUBINTERP">>}, py_event_loop_pool:run(loops, mode, [])),
+                py_event_loop_pool:eval("kept")
+            end) || _ <- lists:seq(1, 4)],
+            ?assertEqual([{ok, 5} || _ <- Kept], Kept);
+        false ->
+            ?assertEqual(#{num_loops => 0, supported => false}, py_event_loop_pool:get_stats()),
+            ?assertMatch({error, {context_died, {start_failed, _}}}, py_event_loop_pool:run(math, sqrt, [16]))
+    end,
+    %% The calls of others go elsewhere.
+    ?assertEqual({ok, <<"SHARED_GIL">>}, py:call(loops, mode, [])).
 
 %% Proves that stopping the application ends its OS processes, also one that is busy.
 stop_ends_every_process(_) ->
@@ -112,7 +138,8 @@ wrong_values(_) ->
          ?assertMatch({Key, Wrong, {error, {erlang_python, {{bad_config, Key, Why}, _}}}} when Why =:= Wrong,
                       {Key, Wrong, application:ensure_all_started(erlang_python)})
      end || {Key, Values} <- [{max_concurrent, [0, -1, 1.5, foo]}, {max_frame_bytes, [0, infinity, foo]},
-                              {max_state_entries, [0, -1, 1.5, foo, <<"1">>]}, {event_loop_pool_size, [0, foo]},
+                              {max_term_bytes, [0, infinity, 1.5, foo]},
+                              {max_state_entries, [0, -1, 1.5, foo, <<"1">>]}, {max_state_bytes, [0, -1, foo]}, {event_loop_pool_size, [0, foo]}, {event_loop_pool_owngil, [0, foo]},
                               {pools, [foo]}],
             Wrong <- Values],
     ok = py_test:start([{max_state_entries, 1}]),

@@ -17,9 +17,9 @@ groups() ->
              a_coroutine_that_cancels_itself, a_task_that_holds_up_the_loop_is_late, the_death_of_a_caller_cancels,
              spawned_tasks_outlive_their_caller, tasks_left_behind_go_on, stop_answers_all, death_answers_all,
              self_is_the_caller, namespaces, calls_to_erlang, reentry, async_calls_in_callbacks, in_order,
-             run, create_and_spawn, pool_is_sticky, run_async, submit, loop_is_started_and_stopped,
+             run, loops_by_reference, create_and_spawn, pool_is_sticky, loops_of_the_pool, run_async, submit, loop_is_started_and_stopped,
              the_owner_of_a_loop, a_loop_that_does_not_stop,
-             a_loop_of_a_dead_owner_that_does_not_stop, a_stopped_loop_serves_nothing, bad_arguments, nothing_is_left],
+             a_loop_of_a_dead_owner_that_does_not_stop, a_stopped_loop_serves_nothing, a_context_that_is_stopped_with_its_loop, bad_arguments, nothing_is_left],
     py_test_modes:groups(Cases).
 
 init_per_suite(Config) -> Config.
@@ -354,9 +354,30 @@ in_order(_) ->
 
 %% Proves that py_event_loop:run waits for the result, where routing says and on a context.
 run(_) ->
-    {ok, Ctx} = py_event_loop:get_loop(),
+    {ok, Loop} = py_event_loop:get_loop(),
+    ?assertEqual({ok, Loop}, py_context:loop_ref(py:context())),
     ?assertEqual({ok, 1}, py_event_loop:run(tasks, value, [1, 0.01])),
-    ?assertEqual({ok, 2}, py_event_loop:run(Ctx, tasks, value, [2, 0.01])).
+    ?assertEqual({ok, 2}, py_event_loop:run(py:context(1), tasks, value, [2, 0.01])),
+    ?assertEqual({ok, 3}, py_event_loop:run(io, tasks, value, [3, 0.01])).
+
+%% Proves that a loop is known by a reference, which stands for its context wherever a loop or a context may, until that has
+%% ended.
+loops_by_reference(Config) ->
+    {ok, Ctx} = py_context:new(#{mode => proplists:get_value(mode, Config)}),
+    {ok, Loop} = py_context:loop_ref(Ctx),
+    ok = py_event_loop:exec(Loop, "n = 2"),
+    ?assertEqual({ok, 2}, py_event_loop:eval(Loop, "n")),
+    ?assertEqual({ok, 2}, py:eval(Ctx, "n")),
+    ?assertEqual({ok, 1}, py_event_loop:run(Loop, tasks, value, [1, 0.01])),
+    ?assertEqual({ok, 4}, py_event_loop:await(py_event_loop:create_task(Loop, tasks, value, [4]))),
+    ok = py_event_loop:spawn_task(Loop, tasks, value, [5]),
+    Ref = make_ref(),
+    ok = py_event_loop:run_async(Loop, [{ref, Ref}, {caller, self()}, {module, tasks}, {func, value}, {args, [6]}]),
+    ?assertEqual({ok, 6}, py_event_loop:await(Ref)),
+    ok = py_context:stop(Ctx),
+    ?assertEqual({error, {no_such_loop, Loop}}, py_event_loop:run(Loop, tasks, value, [1])),
+    ?assertEqual({error, {no_such_loop, Loop}}, py_event_loop:eval(Loop, "n")),
+    ?assertError({no_such_loop, Loop}, py_event_loop:create_task(Loop, tasks, value, [1])).
 
 %% Proves that tasks are created and awaited with or without a context, and spawned without a word about their end.
 create_and_spawn(_) ->
@@ -372,9 +393,9 @@ create_and_spawn(_) ->
 %% Proves that the loop pool sends all tasks of a process to one context, and processes to different ones.
 pool_is_sticky(_) ->
     Places = [py_test:in_process(fun() ->
-        {ok, Ctx} = py_event_loop_pool:get_loop(),
+        {ok, Loop} = py_event_loop_pool:get_loop(),
         {ok, Place} = py_event_loop_pool:run(probe, thread, []),
-        ?assertEqual({ok, Place}, py:call(Ctx, probe, thread, [])),
+        ?assertEqual({ok, Place}, py_event_loop:run(Loop, probe, thread, [])),
         Refs = [py_event_loop_pool:create_task(probe, thread, []) || _ <- lists:seq(1, 10)],
         _ = [?assertEqual({ok, Place}, py_event_loop_pool:await(Ref)) || Ref <- Refs],
         ok = py_event_loop_pool:exec(<<"kept = 5">>),
@@ -384,7 +405,21 @@ pool_is_sticky(_) ->
         Place
     end) || _ <- lists:seq(1, 20)],
     ?assertEqual(2, length(lists:usort(Places))),
-    ?assertEqual(#{num_loops => 2}, py_event_loop_pool:get_stats()).
+    ?assertEqual(#{num_loops => 2, supported => true}, py_event_loop_pool:get_stats()).
+
+%% Proves that code can be run on each loop of the pool, and that it is known who has a namespace where.
+loops_of_the_pool(_) ->
+    {ok, Loops} = py_event_loop_pool:get_all_loops(),
+    ?assertEqual(2, length(lists:usort(Loops))),
+    py_test:in_process(fun() ->
+        _ = [ok = py_event_loop_pool:exec(Loop, "here = 1") || Loop <- Loops],
+        ?assertEqual([{ok, 1}, {ok, 1}], [py_event_loop_pool:eval(Loop, "here") || Loop <- Loops]),
+        {ok, Sessions} = py_event_loop_pool:get_all_sessions(),
+        ?assertEqual([], [{self(), Loop} || Loop <- Loops] -- Sessions)
+    end),
+    Ref = make_ref(),
+    ok = py_event_loop_pool:run_async(#{ref => Ref, caller => self(), module => tasks, func => value, args => [3]}),
+    ?assertEqual({ok, 3}, py_event_loop:await(Ref)).
 
 %% Proves that run_async sends the result to whom it was asked to, under the reference that came with it.
 run_async(_) ->
@@ -404,23 +439,31 @@ submit(_) ->
 loop_is_started_and_stopped(_) ->
     Ctx = py:context(1),
     ?assertEqual({error, no_loop}, py_context:stop_loop(Ctx)),
-    ?assertEqual({error, no_loop}, py_context:loop_ref(Ctx)),
+    {ok, Loop} = py_context:loop_ref(Ctx),
     ok = py_context:start_loop(Ctx),
-    ?assertEqual({error, loop_running}, py_context:start_loop(Ctx)),
-    {ok, First} = py_context:loop_ref(Ctx),
+    ?assertEqual({error, already_running}, py_context:start_loop(Ctx)),
     {ok, Ref} = py_context:submit(Ctx, tasks, until_cancelled, [loop]),
     ok = eventually_state(loop, <<"waiting">>),
     ?assertEqual({ok, 4.0}, py:call(Ctx, math, sqrt, [16])),
     ok = py_context:stop_loop(Ctx, 5000),
-    receive {py_loop_exit, Ctx, Result} -> ?assertEqual(ok, Result) end,
+    receive {py_loop_exit, Ctx, Result} -> ?assertEqual({ok, <<"stopped">>}, Result) end,
     ?assertEqual({error, cancelled}, py_event_loop:await(Ref)),
     ?assertEqual({ok, <<"cancelled">>}, state(loop)),
     ok = py_context:start_loop(Ctx),
-    {ok, Second} = py_context:loop_ref(Ctx),
-    ?assertNotEqual(First, Second),
+    ?assertEqual({ok, Loop}, py_context:loop_ref(Ctx)),
     ?assertEqual({ok, 1}, py_context:submit_await(Ctx, tasks, value, [1, 0.01])),
     ok = py_context:stop_loop(Ctx),
-    receive {py_loop_exit, Ctx, Again} -> ?assertEqual(ok, Again) end.
+    receive {py_loop_exit, Ctx, Again} -> ?assertEqual({ok, <<"stopped">>}, Again) end.
+
+%% Proves that a context that is stopped does not wait for what its loop runs: that is interrupted, and the owner told.
+a_context_that_is_stopped_with_its_loop(Config) ->
+    {ok, Ctx} = py_context:new(#{mode => proplists:get_value(mode, Config)}),
+    ok = py_context:start_loop(Ctx),
+    {ok, Spins} = py_context:submit(Ctx, tasks, tell_and_spin, [stopped_loop]),
+    ok = eventually_state(stopped_loop, <<"running">>),
+    ok = py_context:stop(Ctx),
+    ?assertEqual({error, {context_died, stopped}}, py_event_loop:await(Spins)),
+    receive {py_loop_exit, Ctx, Result} -> ?assertEqual({error, {context_died, stopped}}, Result) end.
 
 %% Proves that a loop ends with its owner, and that another process than the caller can own it; its owner is told of the
 %% context's death too.
@@ -432,7 +475,9 @@ the_owner_of_a_loop(Config) ->
     ok = eventually_state(owner, <<"waiting">>),
     exit(Owner, kill),
     ?assertEqual({error, cancelled}, py:async_await(Ref)),
-    ok = py_test:eventually(fun() -> py_context:loop_ref(Ctx) =:= {error, no_loop} end),
+    ok = py_test:eventually(fun() -> py_context:start_loop(Ctx) =:= ok end),
+    ok = py_context:stop_loop(Ctx),
+    receive {py_loop_exit, Ctx, _} -> ok end,
     {ok, Own} = py_context:new(#{mode => proplists:get_value(mode, Config)}),
     ok = py_context:start_loop(Own),
     ok = py_context:stop(Own),
@@ -452,7 +497,7 @@ a_loop_that_does_not_stop(Config) ->
         {ok, _} = py_context:submit(Ctx, tasks, stubborn, [stubborn]),
         ok = eventually_state(stubborn, <<"waiting">>),
         ?assertEqual({error, timeout}, py_context:stop_loop(Ctx, 100)),
-        ?assertMatch({ok, _}, py_context:loop_ref(Ctx))
+        ?assertEqual({error, already_running}, py_context:start_loop(Ctx))
     end).
 
 %% Proves that a loop whose owner has died becomes free, though a task there does not let itself be cancelled, and though
@@ -467,7 +512,6 @@ a_loop_of_a_dead_owner_that_does_not_stop(Config) ->
         Stopping = py_test:async(fun() -> py_context:stop_loop(Ctx, infinity) end),
         exit(Owner, kill),
         ?assertEqual({error, timeout}, py_test:join(Stopping)),
-        ?assertEqual({error, no_loop}, py_context:loop_ref(Ctx)),
         ?assertEqual(ok, py_context:start_loop(Ctx)),
         ?assertEqual({ok, 1}, py_context:submit_await(Ctx, tasks, value, [1, 0.01]))
     end).
@@ -484,7 +528,7 @@ a_stopped_loop_serves_nothing(_) ->
     {ok, Other} = py_context:submit_await(Ctx, tasks, serve, []),
     {ok, Connected} = gen_tcp:connect("127.0.0.1", Other, []),
     ok = gen_tcp:close(Connected),
-    receive {py_loop_exit, Ctx, Result} -> ?assertEqual(ok, Result) end.
+    receive {py_loop_exit, Ctx, Result} -> ?assertEqual({ok, <<"stopped">>}, Result) end.
 
 %% Proves that what cannot be meant raises an error that names the argument.
 bad_arguments(_) ->
@@ -495,7 +539,7 @@ bad_arguments(_) ->
     ?assertError({bad_argument, reference, a}, py:cancel(a)),
     ?assertError({bad_argument, calls, a}, py:async_gather(a)),
     ?assertError({bad_argument, call, a}, py:async_gather([a])),
-    ?assertError({bad_argument, options, x}, py_event_loop:run(math, sqrt, [4], #{timeout => 1, x => 1})),
+    ?assertError({bad_argument, options, {x, 1}}, py_event_loop:run(math, sqrt, [4], #{timeout => 1, x => 1})),
     ?assertError({bad_argument, options, _}, py_context:start_loop(py:context(1), #{owner => a})),
     ?assertMatch({error, {no_such_pool, nowhere}}, py:async_await(py:async_call(nowhere, math, sqrt, [4]))).
 

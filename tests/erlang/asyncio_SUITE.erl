@@ -152,10 +152,11 @@ spawn_task_needs_a_loop(Config) -> ?assertMatch({error, {'RuntimeError', _}}, ca
 %% Proves that erlang.sleep outside of a loop sleeps, and lets other threads run meanwhile.
 sleep_without_a_loop(Config) -> ?assertEqual({ok, [none, true]}, call(Config, blocking_sleep, [])).
 
-%% Proves that install makes asyncio's own functions use the loop, and that it can be taken back.
+%% Proves that install makes asyncio's own functions use the loop, that it can be taken back, and that it warns whoever calls it,
+%% unless it is told not to.
 policy(Config) ->
     Theirs = <<"_UnixSelectorEventLoop">>,
-    ?assertEqual({ok, [Theirs, <<"ErlangEventLoop">>, true, true, Theirs]}, call(Config, installed, [])).
+    ?assertEqual({ok, [Theirs, {0, [{<<"DeprecationWarning">>, true}]}, <<"ErlangEventLoop">>, true, true, true, Theirs]}, call(Config, installed, [])).
 
 %% Proves that new_event_loop gives a loop that can be run by hand.
 loop_by_hand(Config) -> ?assertEqual({ok, [<<"ErlangEventLoop">>, true]}, call(Config, by_hand, [])).

@@ -14,7 +14,7 @@ groups() ->
        unregistered_is_an_attribute_error, probing_finds_nothing, own_names_win, unregister_takes_effect,
        register_replaces, names_reach_every_port, functions_as_objects, keyword_arguments_are_refused]},
      {errors, [],
-      [error_attributes, every_class, uncaught_error, error_from_other_levels, reason_that_python_cannot_hold,
+      [error_attributes, every_class, uncaught_error, exceptions_of_elixir, error_from_other_levels, reason_that_python_cannot_hold,
        errors_are_copied, function_that_is_gone]},
      {processes, [],
       [process_of_its_own, callers_of_a_callback, process_is_gone_afterwards, callback_in_preload, callback_at_import,
@@ -200,6 +200,29 @@ every_class(_) ->
     end),
     ?assertMatch({ok, #{<<"reason">> := <<"function_clause">>}}, py:call(calling, caught, [badmatch])).
 
+%% Proves that an exception of Elixir reads as what its module says of it, and that one whose module says nothing is a term.
+exceptions_of_elixir(_) ->
+    Text = "-module('Elixir.Shop.NoSuchItem'). -export([message/1]). message(#{item := Item}) -> <<\"no \", Item/binary>>.",
+    {ok, Module, Beam} = compile:forms(forms(Text)),
+    {module, Module} = code:load_binary(Module, "shop.ex", Beam),
+    Raise = fun(Struct) -> error(#{'__struct__' => Struct, '__exception__' => true, item => <<"tea">>}) end,
+    ok = py:register_function(raise, fun(_) -> Raise(Module) end),
+    ?assertEqual({error, {'ErlangError', <<"raise: Shop.NoSuchItem: no tea">>}}, py:call(calling, call, [raise])),
+    ok = py:register_function(raise, fun(_) -> Raise('Elixir.Nobody') end),
+    ?assertMatch({error, {'ErlangError', <<"raise: error:{'Elixir.Nobody',#{", _/binary>>}}, py:call(calling, call, [raise])),
+    true = code:delete(Module),
+    ok.
+
+forms(Text) ->
+    {ok, Tokens, _} = erl_scan:string(Text),
+    forms(Tokens, []).
+
+forms([], []) -> [];
+forms([Dot = {dot, _} | Rest], Begun) ->
+    {ok, Form} = erl_parse:parse_form(lists:reverse(Begun, [Dot])),
+    [Form | forms(Rest, [])];
+forms([Token | Rest], Begun) -> forms(Rest, [Token | Begun]).
+
 %% Proves that an error that nobody catches is the result of the request, as {'ErlangError', Text}.
 uncaught_error(_) ->
     ok = py:register_function(boom, fun([]) -> error(kaboom) end),
@@ -263,7 +286,7 @@ process_is_gone_afterwards(_) ->
     {ok, Pid} = py:call(calling, call, [me, 0]),
     {ok, #{<<"reason">> := Failed}} = py:call(calling, caught, [me, 1]),
     _ = [py_test:eventually(fun() -> not is_process_alive(P) end) || P <- [Pid, Failed]],
-    py_test:eventually(fun() -> py_slots:callbacks(py_slots:ref()) =:= 0 end),
+    py_test:eventually(fun() -> py_counters:callbacks() =:= 0 end),
     ?assertEqual([], ets:tab2list(py_callbacks)).
 
 %% Proves that preload code calls Erlang, which calls back into the context that is being made.

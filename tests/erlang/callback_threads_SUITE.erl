@@ -11,7 +11,7 @@ all() -> [{group, worker}, {group, owngil}].
 groups() ->
     Threads = [one_thread, fifty_threads, executor, errors_in_threads, nested_calls_of_threads, tree_of_threads,
                threads_of_many_requests, thread_outlives_its_request, thread_has_no_caller, large_values_of_threads],
-    Coroutines = [two_thousand_at_once, every_way_to_run_a_loop, loops_in_threads, errors_in_coroutines,
+    Coroutines = [a_thousand_at_once, every_way_to_run_a_loop, loops_in_threads, errors_in_coroutines,
                   cancellation_ends_the_process, timeout_of_a_coroutine, others_run_meanwhile,
                   closed_loop_ends_its_calls, async_call_as_a_function, large_values_of_coroutines,
                   nested_calls_of_coroutines_elsewhere],
@@ -115,13 +115,13 @@ large_values_of_threads(Config) ->
 
 %% Coroutines.
 
-%% Proves that thousands of calls may wait at once, and each coroutine gets its answer.
-two_thousand_at_once(Config) ->
-    Values = lists:seq(0, 1999),
-    ?assertEqual({ok, Values}, py:call(ctx(Config), calling, gather, [same, 2000])),
+%% Proves that as many calls as the limit allows may wait at once, and that each coroutine gets its answer.
+a_thousand_at_once(Config) ->
+    Values = lists:seq(0, 999),
+    ?assertEqual({ok, Values}, py:call(ctx(Config), calling, gather, [same, 1000])),
     Here = self(),
     ok = py:register_function(meet, fun([N]) -> Here ! {arrived, self()}, receive go -> N end end),
-    Job = py_test:async(fun() -> py:call(ctx(Config), calling, gather, [meet, 2000]) end),
+    Job = py_test:async(fun() -> py:call(ctx(Config), calling, gather, [meet, 1000]) end),
     Waiting = [receive {arrived, Pid} -> Pid end || _ <- Values],
     _ = [Pid ! go || Pid <- lists:reverse(Waiting)],
     ?assertEqual({ok, Values}, py_test:join(Job)).
@@ -213,7 +213,9 @@ kinds = {'asyncio': asyncio.new_event_loop, 'erlang': erlang.new_event_loop}
              ok = py_context:exec(Ctx, ["loop = kinds['", Kind, "'](); leave(lambda: loop, True)"]),
              _ = [py_test:eventually(fun() -> not is_process_alive(Pid) end) || Pid <- waiting(3)],
              _ = [begin
-                      {ok, {0, []}} = py_context:eval(Ctx, ["leave_many(kinds['", Kind, "'], ", Close, ", 20)"]),
+                      %% Other contexts of the process may have closed some meanwhile.
+                      {ok, {More, []}} = py_context:eval(Ctx, ["leave_many(kinds['", Kind, "'], ", Close, ", 20)"]),
+                      ?assert(More =< 0),
                       _ = [py_test:eventually(fun() -> not is_process_alive(Pid) end) || Pid <- waiting(60)]
                   end || Close <- ["True", "False"]],
              ?assertEqual({ok, [0, 1, 2]}, py:call(Ctx, calling, gather, [same, 3]))
@@ -347,7 +349,8 @@ before_its_request_is_served(Config, How, Timeout, Error) ->
              Job = py_test:async(fun() -> py_context:eval(Ctx, [How, "(kinds['", Kind, "'])"]) end),
              Gate = receive {at_gate, Pid} -> Pid end,
              Asks = receive {asks, Asking} -> Asking end,
-             py_test:eventually(fun() -> {status, waiting} =:= process_info(Asks, status) end),
+             %% A caller with a short timeout may have ended by now.
+             py_test:eventually(fun() -> lists:member(process_info(Asks, status), [{status, waiting}, undefined]) end),
              %% Behind it on the same pipe.
              {ok, 4.0} = py:call(Beside, math, sqrt, [16]),
              _ = [timer:sleep(2 * Timeout) || Timeout =/= infinity],

@@ -125,8 +125,12 @@ def refused(name):
 atoms_of_no_str(_) ->
     _ = [?assertMatch({error, {'TypeError', <<What:2/binary, _/binary>>}}, py:eval([Function, "(", Value, ")"]))
          || Value <- ["b'no_atom_1'", "['no_atom_2']", "5", "None"],
-            {Function, What} <- [{"erlang.atom", <<"an">>}, {"erlang.Atom", <<"an">>}, {"erlang.whereis", <<"a ">>}]],
-    _ = [?assertError(badarg, binary_to_existing_atom(Name)) || Name <- [<<"b'no_atom_1'">>, <<"['no_atom_2']">>]],
+            {Function, What} <- [{"erlang.atom", <<"an">>}, {"erlang.Atom", <<"an">>}, {"erlang.whereis", <<"a ">>}],
+            %% Which takes bytes for the name of a process.
+            {Function, Value} =/= {"erlang.whereis", "b'no_atom_1'"}],
+    ?assertEqual({ok, none}, py:eval("erlang.whereis(b'no_atom_1')")),
+    _ = [?assertError(badarg, binary_to_existing_atom(Name))
+         || Name <- [<<"no_atom", "_1">>, <<"b'no_atom_1'">>, <<"['no_atom_2']">>]],
     ok.
 
 %% Helpers.

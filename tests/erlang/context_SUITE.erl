@@ -8,7 +8,8 @@ suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
     [start_link_and_stop, start_link_with_options, linked_to_its_starter, new_and_destroy, monitored, supervised,
-     unknown_mode, unknown_option, worker_interpreter, owngil_interpreter, one_thread_for_life,
+     unknown_mode, unknown_option, wrong_memory_limit, subinterpreters, numbers_of_contexts, one_thread_for_life,
+     threads_have_names, a_parked_thread_has_a_name,
      owngil_shares_no_modules, owngil_contexts_run_side_by_side, stopped_owngil_context_leaves_nothing,
      refusing_extension_is_named, preloaded_context,
      context_with_memory_limit_has_its_own_process, calls_in_arrival_order, call_forms, interrupt_running,
@@ -17,6 +18,34 @@ all() ->
 
 init_per_suite(Config) -> ok = py_test:start([{max_concurrent, 100}]), Config.
 end_per_suite(_Config) -> py_test:stop().
+
+%% Proves that the operating system shows the thread of each context by its number.
+threads_have_names(_) ->
+    _ = [py_test:with_pool(2, Options, fun(Pool) ->
+        Names = [Name || Ctx <- py_test:contexts(Pool), {ok, Name} <- [py:call(Ctx, probe, thread_name, [])]],
+        ?assertMatch([<<"py_ctx_", _/binary>>, <<"py_ctx_", _/binary>>], Names),
+        ?assertEqual(not is_map_key(isolation, Options), length(lists:usort(Names)) =:= 2)
+    end) || Options <- [#{isolation => context}, #{sandbox => strict} | [#{mode => Mode} || Mode <- py_test_modes:supported()]]],
+    ok.
+
+%% Proves that the thread of an interpreter that waits to be used again says so, and then has the name of its context.
+a_parked_thread_has_a_name(_) ->
+    case {py_test_modes:supported(), py:eval(<<"__import__('sys').version_info < (3, 14)">>)} of
+        {[worker, owngil], {ok, true}} ->
+            py_test:with_context(#{}, fun(Keeper) ->
+                Parked = fun() -> element(2, py:call(Keeper, probe, threads_named, [<<"py_parked">>])) end,
+                {ok, Ctx} = py_context:new(#{mode => owngil}),
+                Before = Parked(),
+                ok = py_context:stop(Ctx),
+                py_test:eventually(fun() -> Parked() =:= Before + 1 end),
+                py_test:with_context(#{mode => owngil}, fun(Next) ->
+                    ?assertMatch({ok, <<"py_ctx_", _/binary>>}, py:call(Next, probe, thread_name, [])),
+                    ?assertEqual(Before, Parked())
+                end)
+            end);
+        _ ->
+            {skip, "interpreters are ended here, or there are none"}
+    end.
 
 %% Proves that a context can be started by hand, answers, and ends with stop.
 start_link_and_stop(_) ->
@@ -93,29 +122,34 @@ unknown_option(_) ->
     process_flag(trap_exit, true),
     ?assertEqual({error, {bad_option, colour}}, py_context:new(#{colour => red})).
 
-%% Proves that a worker context is no subinterpreter and lives in the main interpreter.
-worker_interpreter(_) ->
-    py_test:with_context(#{mode => worker}, fun(Ctx) ->
-        ?assertEqual(false, py_context:is_subinterp(Ctx)),
-        ?assertEqual(0, interpreter(Ctx))
-    end).
+%% Proves that a limit that cannot be one is refused, by contexts and pools.
+wrong_memory_limit(_) ->
+    process_flag(trap_exit, true),
+    _ = [begin
+             Error = {error, {invalid_memory_limit, Wrong}},
+             ?assertEqual(Error, py_context:new(#{memory_limit => Wrong})),
+             ?assertEqual(Error, py_context:start_link(1, worker, #{memory_limit => Wrong})),
+             ?assertEqual(Error, py_context_router:start_pool(py_test:unique(pool), 1, #{memory_limit => Wrong})),
+             ?assertMatch({match, _}, re:run(py_error:format_error(Error), "memory_limit"))
+         end || Wrong <- [0, -1, lots, 1.5, "1"]],
+    ok.
 
-%% Proves that an owngil context is a subinterpreter, and that two have different numbers.
-owngil_interpreter(_) ->
-    py_test_modes:with_owngil(fun() ->
-        py_test:with_context(#{mode => owngil}, fun(One) -> py_test:with_context(#{mode => owngil}, fun(Two) ->
-            ?assertEqual([true, true], [py_context:is_subinterp(Ctx) || Ctx <- [One, Two]]),
-            Ids = [interpreter(Ctx) || Ctx <- [One, Two]],
-            ?assertEqual(2, length(lists:usort(Ids))),
-            ?assertNot(lists:member(0, Ids))
-        end) end)
-    end).
+%% Proves that contexts of the mode owngil are subinterpreters, those of the mode worker are not.
+subinterpreters(_) ->
+    _ = [py_test:with_context(#{mode => Mode}, fun(Ctx) ->
+             ?assertEqual(Mode =:= owngil, py_context:is_subinterp(Ctx))
+         end) || Mode <- py_test_modes:supported()],
+    ok.
 
-interpreter(Ctx) ->
-    case py_context:get_interp_id(Ctx) of
-        {ok, Id} -> Id;
-        Id -> Id
-    end.
+%% Proves that no two contexts have the same number, whatever their modes and port processes.
+numbers_of_contexts(_) ->
+    py_test:with_pool(2, #{isolation => context}, fun(Pool) ->
+        Own = [element(2, py_context:new(Options)) || Options <- [#{memory_limit => 1 bsl 30} | [#{mode => Mode} || Mode <- py_test_modes:supported()]]],
+        Contexts = Own ++ lists:append([py_test:contexts(Any) || Any <- [default, io, Pool]]),
+        Ids = [element(2, {ok, _} = py_context:get_interp_id(Ctx)) || Ctx <- Contexts],
+        ?assertEqual(length(Contexts), length(lists:usort(Ids))),
+        lists:foreach(fun py_context:stop/1, Own)
+    end).
 
 %% Proves that a context serves every request on one OS thread, whoever calls, by whatever path, in both modes.
 one_thread_for_life(_) ->
@@ -210,7 +244,7 @@ context_with_memory_limit_has_its_own_process(_) ->
 
 %% Proves that requests that wait for a context run in the order in which they arrived there, large ones among small.
 calls_in_arrival_order(_) ->
-    py_test:with_pool(1, #{}, fun(Pool) ->
+    py_test:with_pool(1, #{max_concurrent => 21}, fun(Pool) ->
         Ctx = py_context_router:get_context(Pool),
         First = py_test:waiting(Ctx, 1.0),
         Large = binary:copy(<<"x">>, 2500000),

@@ -102,12 +102,13 @@ loops_on_top_of_loops(_) ->
             || _ <- lists:seq(1, 8), Runner <- [asyncio, erlang]],
     _ = [?assertEqual({ok, [16, 16]}, py_test:join(Job)) || Job <- Jobs].
 
-%% Proves that a request of another chain, served while one waits, does not see the context variables that this one has set,
-%% but those that were set before; and that a request of the same chain sees both.
+%% Proves that a request of another chain, served while one waits, runs with the context variables of its own process, not with
+%% those that the waiting one has set; and that a request of the same chain sees these.
 variables_of_another_chain(_) ->
     [C, D] = py_test:contexts(default),
     Self = self(),
     Seen = fun() -> py:call(D, crossing, variables, []) end,
+    Set = fun(Value) -> ok = py:exec(D, ["import crossing\ncrossing.set_variables(", integer_to_list(Value), ")"]) end,
     ok = py:register_function(older, fun([]) -> Self ! {older, self()}, receive go -> ok end, Seen() end),
     ok = py:register_function(newer, fun([]) ->
         Same = Seen(),
@@ -115,15 +116,21 @@ variables_of_another_chain(_) ->
         receive go -> ok end,
         Same
     end),
-    {ok, none} = py:call(D, crossing, set_variables, [50]),
-    Older = py_test:async(fun() -> py:call(C, erlang, call, [older]) end),
-    First = receive {older, OlderPid} -> OlderPid end,
-    Newer = py_test:async(fun() -> py:call(D, crossing, with_variables, [3, newer]) end),
-    Second = receive {newer, NewerPid} -> NewerPid end,
-    First ! go,
-    %% An Erlang function that returns a pair; it comes back from Python with a binary in place of the atom.
-    ?assertEqual({ok, {<<"ok">>, [50, 50]}}, py_test:join(Older)),
-    Second ! go,
-    ?assertEqual({ok, {<<"ok">>, [3, 3]}}, py_test:join(Newer)),
-    ?assertEqual({ok, [50, 50]}, Seen()),
-    {ok, none} = py:call(D, crossing, set_variables, [28]).
+    Cross = fun(Before) ->
+        Older = py_test:async(fun() -> Before(), py:call(C, erlang, call, [older]) end),
+        First = receive {older, OlderPid} -> OlderPid end,
+        Newer = py_test:async(fun() ->
+            Set(50),
+            {ok, Within} = py:call(D, crossing, with_variables, [3, newer]),
+            {Within, Seen()}
+        end),
+        Second = receive {newer, NewerPid} -> NewerPid end,
+        First ! go,
+        {ok, OfOlder} = py_test:join(Older),
+        Second ! go,
+        %% An Erlang function that returns a pair; it comes back from Python with a binary in place of the atom.
+        ?assertEqual({{<<"ok">>, [3, 3]}, {ok, [50, 50]}}, py_test:join(Newer)),
+        OfOlder
+    end,
+    ?assertEqual({<<"ok">>, [40, 40]}, Cross(fun() -> Set(40) end)),
+    ?assertEqual({<<"ok">>, [28, none]}, Cross(fun() -> ok end)).

@@ -4,7 +4,9 @@
 %% `%% => Pattern` after an expression is an Erlang pattern that its value must match; it may go on over further comment
 %% lines. Without one the expression must not raise, nor give {error,_}. Bindings last to the end of the file. A block
 %% fenced as ```python is run by py:exec in the namespace of the same process. All blocks of a file run in the order of
-%% the file, in a fresh application. Blocks with another tag are not run.
+%% the file, in a fresh application. A block fenced as ```erlang kernel needs what sandbox => kernel needs, and is left out,
+%% with a line in the log, where the operating system does not have it. What is done with blocks that have another tag is
+%% written in docs_blocks; one without a tag fails.
 -module(docs_SUITE).
 
 %% Common Test.
@@ -12,7 +14,7 @@
 -export(['$handle_undefined_function'/2]).
 
 -record(block, {
-    language :: erlang | python,
+    language :: erlang | kernel | python | {other, Tag :: string()},
     line :: pos_integer(),              % of the first line of its text
     text :: string()
 }).
@@ -42,7 +44,7 @@ cases() ->
      || File <- files(), file_blocks(File) =/= []].
 
 files() ->
-    [File || Pattern <- ["README.md", "docs/*.md"], File <- lists:sort(filelib:wildcard(Pattern, top()))].
+    [File || Pattern <- ["README.md", "CONTRIBUTING.md", "tests/README.md", "docs/*.md"], File <- lists:sort(filelib:wildcard(Pattern, top()))].
 
 top() ->
     Source = proplists:get_value(source, ?MODULE:module_info(compile)),
@@ -50,9 +52,18 @@ top() ->
 
 run_file(File) ->
     ok = py_test:start_bare(),
-    _ = lists:foldl(fun(Block, Bindings) -> run_block(File, Block, Bindings) end, erl_eval:new_bindings(),
-                    file_blocks(File)),
-    ok.
+    Blocks = file_blocks(File),
+    _ = lists:foldl(fun(Block, Bindings) -> run_block(File, Block, Bindings) end, erl_eval:new_bindings(), Blocks),
+    run_elixir(File, [Block || Block = #block{language = {other, "elixir"}} <- Blocks]).
+
+run_elixir(_File, []) ->
+    ok;
+run_elixir(File, Blocks = [#block{line = Line} | _]) ->
+    case docs_blocks:elixir([Text || #block{text = Text} <- Blocks], filename:dirname(code:which(py))) of
+        ok -> ok;
+        {skip, Why} -> ct:pal("the Elixir of ~ts is left out: ~ts", [File, Why]);
+        {error, Why} -> fail(File, Line, "the Elixir blocks from here on: ~ts", [Why])
+    end.
 
 %% Blocks.
 
@@ -68,8 +79,9 @@ outside([]) -> [];
 outside([{Number, Line} | Rest]) ->
     case string:trim(Line) of
         "```erlang" -> inside(erlang, indentation(Line), Number + 1, Rest, []);
+        "```erlang kernel" -> inside(kernel, indentation(Line), Number + 1, Rest, []);
         "```python" -> inside(python, indentation(Line), Number + 1, Rest, []);
-        "```" ++ _ -> outside(after_fence(Rest));
+        "```" ++ Tag -> inside({other, Tag}, indentation(Line), Number + 1, Rest, []);
         _ -> outside(Rest)
     end.
 
@@ -87,16 +99,23 @@ inside(Language, Indent, First, [{_, Line} | Rest], Lines) ->
 unindent(" " ++ Line, N) when N > 0 -> unindent(Line, N - 1);
 unindent(Line, _) -> Line.
 
-after_fence(Lines) ->
-    case lists:dropwhile(fun({_, Line}) -> string:trim(Line) =/= "```" end, Lines) of
-        [] -> [];
-        [_ | Rest] -> Rest
-    end.
-
 run_block(File, #block{language = python, line = Line, text = Text}, Bindings) ->
     case py:exec(unicode:characters_to_binary(Text)) of
         ok -> Bindings;
         Error -> fail(File, Line, "the Python block gives ~tp", [Error])
+    end;
+run_block(File, #block{language = {other, Tag}, line = Line, text = Text}, Bindings) ->
+    case docs_blocks:check(Tag, Text, top()) of
+        ok -> Bindings;
+        {error, Why} -> fail(File, Line, "the block ~ts", [Why])
+    end;
+run_block(File, Block = #block{language = kernel, line = Line}, Bindings) ->
+    case py_test_sandbox:needs(kernel, []) of
+        {skip, Why} ->
+            ct:pal("~ts:~b is left out: ~ts", [File, Line, Why]),
+            Bindings;
+        _ ->
+            run_block(File, Block#block{language = erlang}, Bindings)
     end;
 run_block(File, #block{language = erlang, line = Line, text = Text}, Bindings) ->
     case erl_scan:string(Text, Line, [return_comments]) of

@@ -7,7 +7,7 @@
 suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
-    [looks_like_main, processes_do_not_share, processes_do_not_share_in_one_context, contexts_do_not_share,
+    [looks_like_main, encoding_in_a_comment, processes_do_not_share, processes_do_not_share_in_one_context, contexts_do_not_share,
      main_functions_are_found_first, main_function_that_is_missing, one_process_one_namespace_on_every_path,
      namespace_makes_a_process_stick, shared_namespace, main_falls_back_to_shared, local_env_by_hand,
      local_env_of_caller, nif_compatibility, nif_compatibility_errors, classes_and_globals_work,
@@ -22,7 +22,22 @@ looks_like_main(_) ->
     ?assertEqual({ok, <<"__main__">>}, py:eval(<<"__name__">>)),
     ?assertEqual({ok, <<"erlang">>}, py:eval(<<"erlang.__name__">>)),
     ok = py:exec(<<"if __name__ == '__main__':\n    ran_as_main = True">>),
-    ?assertEqual({ok, true}, py:eval(<<"ran_as_main">>)).
+    ?assertEqual({ok, true}, py:eval(<<"ran_as_main">>)),
+    ?assertEqual({ok, [none, none, none]}, py:eval(<<"[__doc__, __package__, __spec__]">>)),
+    ?assertEqual({ok, <<"BuiltinImporter">>}, py:eval(<<"__loader__.__name__">>)),
+    %% What a script's help shows.
+    ?assertEqual({ok, false}, py:eval(<<"'Built-in' in __import__('argparse').ArgumentParser(description=__doc__).format_help()">>)).
+
+%% Proves that code is UTF-8, whatever encoding a comment names.
+encoding_in_a_comment(_) ->
+    [begin
+         ok = py:exec(<<"# -*- coding: ", Name/binary, " -*-\nword = 'ü'\n"/utf8>>),
+         ?assertEqual({ok, <<"ü"/utf8>>}, py:eval(<<"word">>)),
+         ?assertEqual({ok, 1}, py:eval(<<"# coding: ", Name/binary, "\nlen('ü')"/utf8>>))
+     end || Name <- [<<"latin-1">>, <<"utf-16">>, <<"no-such-encoding">>]],
+    py_test:with_pool(1, #{preload => <<"# coding: latin-1\nword = 'ü'\n"/utf8>>}, fun(Pool) ->
+        ?assertEqual({ok, <<"ü"/utf8>>}, py:eval(hd(py_test:contexts(Pool)), <<"word">>))
+    end).
 
 %% Proves that two processes do not see each other's names.
 processes_do_not_share(_) ->

@@ -10,7 +10,7 @@ all() ->
     [builtin_exceptions, message_is_str_of_exception, unicode_message, empty_message, long_message,
      message_that_cannot_be_made, exits_are_errors, users_classes, groups_and_chains, same_shape_everywhere,
      recursion_is_an_error, error_in_arguments_leaves_context_usable, unknown_classes_are_bounded,
-     unknown_atoms_are_bounded, format_error_of_every_reason, format_error_of_anything].
+     unknown_atoms_are_bounded, format_error_of_every_reason, format_error_with_a_traceback, format_error_of_anything].
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
@@ -132,7 +132,6 @@ format_error_of_every_reason(_) ->
          || {Reason, Parts} <-
                 [{{'ValueError', <<"bad value">>}, ["ValueError", "bad value"]},
                  {{<<"FarTooNewError">>, <<"text">>}, ["FarTooNewError", "text"]},
-                 {{'ValueError', <<"bad value">>, <<"Traceback ...">>}, ["ValueError", "bad value"]},
                  {timeout, []},
                  {interrupted, []},
                  {{overloaded, 17, 16}, ["17", "16", "max_concurrent"]},
@@ -151,6 +150,15 @@ format_error_of_every_reason(_) ->
                  {{not_encodable, {type, <<"Socket">>}}, ["Socket"]},
                  {{bad_option, colour}, ["colour"]}]],
     ok.
+
+%% Proves that a traceback that was asked for is shown, below the sentence.
+format_error_with_a_traceback(_) ->
+    Error = py:call(json, loads, [<<"x">>], #{}, [traceback]),
+    [Sentence | Traceback] = string:split(py_error:format_error(Error), "\n", all),
+    ?assertMatch({match, _}, re:run(Sentence, "^Python raised JSONDecodeError: ")),
+    ?assertEqual(<<"Traceback (most recent call last):">>, hd(Traceback)),
+    ?assertMatch({match, _}, re:run(Traceback, "json/decoder.py")),
+    ?assertMatch({match, _}, re:run(lists:last(Traceback), "JSONDecodeError")).
 
 %% Proves that a reason that nobody foresaw is printed rather than crashed on.
 format_error_of_anything(_) ->

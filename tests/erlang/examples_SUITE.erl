@@ -66,7 +66,7 @@ erlang_concurrency(_) ->
                        mapped => [[N, N * N * N] || N <- lists:seq(1, 20)]},
                      erlang_concurrency:demo_all()),
         %% The losers of the race are gone.
-        py_test:eventually(fun() -> py_slots:callbacks(py_slots:ref()) =:= 0 end)
+        py_test:eventually(fun() -> py_counters:callbacks() =:= 0 end)
     end).
 
 %% Helpers.

@@ -8,12 +8,17 @@ suite() -> [{timetrap, {minutes, 1}}].
 
 all() ->
     [version, execution_mode, subinterp_supported, num_executors, memory_stats, gc, gc_of_a_generation, tracemalloc,
-     reload, reload_of_a_module_that_is_not_there, python_package].
+     reload, reload_of_a_module_that_is_not_there, python_package, stub_of_the_builtin_module].
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) ->
     ok = py_test:stop(),
     py_test:remove_temp_files().
+
+%% Proves that what type checkers see of the module _erlang is what there is.
+stub_of_the_builtin_module(_) ->
+    {ok, Differences} = py:call(stubs, differences, []),
+    ?assertEqual([], lists:append(Differences)).
 
 %% Proves that version is that of the Python that runs the calls.
 version(_) ->

@@ -7,20 +7,21 @@
 -export([all/0, groups/0, init_per_suite/1, end_per_suite/1, init_per_group/2, end_per_group/2]).
 -export([main_module/1, main_per_process/1, multiprocessing_default/1, process_pool/1, subprocess_output/1,
          traceback_source/1, source_of_function/1, many_keywords/1, frame_builtins/1, exit_is_an_exception/1,
-         closed_output/1, output_descriptor/1]).
+         breakpoints/1, closed_output/1, output_descriptor/1]).
 
-all() -> [{group, worker}, {group, owngil}].
+all() -> [{group, worker}, {group, owngil}, {group, isolated}].
 
 groups() ->
     Cases = [main_module, main_per_process, multiprocessing_default, process_pool, subprocess_output, traceback_source,
-             source_of_function, many_keywords, frame_builtins, exit_is_an_exception, closed_output, output_descriptor],
-    py_test_modes:groups(Cases).
+             source_of_function, many_keywords, frame_builtins, exit_is_an_exception, breakpoints, closed_output,
+             output_descriptor],
+    py_test_modes:placement_groups(Cases).
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
 
-init_per_group(Mode, Config) -> py_test_modes:pool_group(Mode, 1, #{}, Config).
-end_per_group(_Mode, Config) -> py_test:stop_pool(?config(pool, Config)).
+init_per_group(Placement, Config) -> py_test_modes:placed_pool_group(Placement, 1, #{}, Config).
+end_per_group(_Placement, Config) -> py_test:stop_pool(?config(pool, Config)).
 
 ctx(Config) -> hd(py_test:contexts(?config(pool, Config))).
 
@@ -106,6 +107,26 @@ frame_builtins(Config) ->
 exit_is_an_exception(Config) ->
     ?assertMatch({error, {'SystemExit', <<"3">>}}, run(Config, "import sys\nsys.exit(3)")),
     ?assertEqual({ok, 2}, py:eval(ctx(Config), "1 + 1")).
+
+%% Proves that breakpoint(), whose debugger has no terminal, says so, and that PYTHONBREAKPOINT names another one, or none.
+breakpoints(Config) ->
+    {error, {'RuntimeError', Message}} = run(Config, "breakpoint()"),
+    _ = [?assertNotEqual({Part, nomatch}, {Part, string:find(Message, Part)})
+         || Part <- ["breakpoint()", "PYTHONBREAKPOINT", "terminal"]],
+    ok = run(Config, "
+import os, sys, types
+try:
+    os.environ['PYTHONBREAKPOINT'] = '0'
+    breakpoint()
+    sys.modules['debugger_of_this_test'] = debugger = types.ModuleType('debugger_of_this_test')
+    debugger.stop = lambda **kwargs: kwargs
+    os.environ['PYTHONBREAKPOINT'] = 'debugger_of_this_test.stop'
+    assert breakpoint(a=1) == {'a': 1}
+finally:
+    del os.environ['PYTHONBREAKPOINT']
+"),
+    {error, Quit = {'BdbQuit', _}} = run(Config, "import pdb\npdb.set_trace()\nx = 1\n"),
+    ?assertNotEqual(nomatch, string:find(py_error:format_error(Quit), "terminal")).
 
 %% Proves that code which closes or replaces fd 1, as daemons do, costs the port process nothing afterwards.
 closed_output(Config) ->

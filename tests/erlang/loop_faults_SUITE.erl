@@ -9,8 +9,8 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [late_task_below_a_call, late_task_beside_a_busy_one, cancel_busy_task, interrupt_busy_task, late_busy_task,
-     slow_ends_of_tasks, many_collected_streams, task_for_a_waiting_thread, task_on_the_loop_of_another_context,
-     interrupted_import].
+     late_step_before_a_stream, slow_ends_of_tasks, many_collected_streams, task_for_a_waiting_thread,
+     task_on_the_loop_of_another_context, interrupted_import].
 
 init_per_suite(Config) -> ok = py_test:start([{max_concurrent, 3000}]), Config.
 end_per_suite(_Config) -> py_test:stop().
@@ -63,6 +63,16 @@ late_busy_task(Config) ->
     {ok, Other} = py_context:submit(Ctx, loop_faults, sleeps, [1]),
     ?assertEqual({error, timeout}, py_context:submit_await(Ctx, loop_faults, holds_up, [loop_faults, 3600], #{}, 300)),
     ?assertEqual({ok, <<"slept">>}, result(Other)).
+
+%% Proves that a turn of a stream is not late for a task that has waited for a callback in the same context before.
+late_step_before_a_stream(Config) ->
+    Ctx = ctx(Config),
+    ok = py:register_function(answer, fun([]) -> 42 end),
+    ?assertEqual({ok, <<"slept">>}, py_context:submit_await(Ctx, loop_faults, sleeps, [0])),
+    ?assertEqual({ok, 42}, py_context:submit_await(Ctx, loop_faults, asks, [answer], #{}, 1000)),
+    ok = py_context_router:bind_context(Ctx),
+    ?assertEqual({ok, [1, 2, 3]}, py:stream(loop_faults, slow_items, [2])),
+    ok = py_context_router:unbind_context().
 
 %% Proves that a context whose tasks take a while to end does not keep the reading of requests from the others.
 slow_ends_of_tasks(Config) ->

@@ -21,7 +21,7 @@ groups() ->
      {values, [], [every_type, random_values, large_messages, large_ones_keep_their_place, too_large, not_encodable]},
      {flow, [],
       [flood_waits_for_py_port, receiver_may_be_slow, flood_to_a_process_that_dies, death_of_python_ends_a_flood]},
-     {knowing, [], [whereis_of_names, self_is_who_called, self_in_nested_calls, atoms, bound_on_atoms]}].
+     {knowing, [], [whereis_of_names, self_is_who_called, self_in_nested_calls, atoms, an_atom_is_one_object, replies, bound_on_atoms]}].
 
 init_per_suite(Config) ->
     ok = py_test:start([{max_frame_bytes, ?MAX}]),
@@ -72,11 +72,11 @@ unknown_names(_) ->
 
 %% Proves that asking for names does not fill the node's atom table.
 names_make_no_atoms(_) ->
-    Before = py_atoms:count(),
+    Before = py_atoms:count(default),
     _ = [{ok, {<<"ProcessError">>, _}} =
              py:call(messaging, attempt, [iolist_to_binary(["nobody_", integer_to_list(N), "_", ref_text()]), 1])
          || N <- lists:seq(1, 50)],
-    ?assertEqual(Before, py_atoms:count()).
+    ?assertEqual(Before, py_atoms:count(default)).
 
 %% Proves that what can be no destination is a TypeError.
 no_destinations(_) ->
@@ -208,10 +208,12 @@ dies_in_the_middle(_) ->
 name_that_goes(_) ->
     Victim = sink(),
     true = register(goes_soon, Victim),
+    ok = py:register_name(goes_soon),
     Ref = py:cast(messaging, until_dead, [goes_soon, self()]),
     receive <<"started">> -> ok end,
     true = unregister(goes_soon),
     ?assertMatch({ok, <<_/binary>>}, py:await(Ref)),
+    ok = py:unregister_name(goes_soon),
     exit(Victim, kill).
 
 %% Proves that the dead among several destinations do not keep the messages from the living, and are named.
@@ -343,10 +345,28 @@ death_of_python_ends_a_flood(_) ->
 
 %% What Python knows of processes, and atoms.
 
+%% Proves that asking twice for an atom gives the same object, which is what it was.
+an_atom_is_one_object(_) ->
+    ?assertEqual({ok, [true, true, ok]},
+                 py:eval("[erlang.atom('a') is erlang.atom('a'), erlang.atom(erlang.Atom('a')) is erlang.atom('a'),"
+                         " erlang.atom('ok')]")).
+
+%% Proves that Python can answer a process, and a gen_server call that was handed to it.
+replies(_) ->
+    ?assertEqual({ok, none}, py:eval("erlang.reply(to, {'answer': 1})", #{to => self()})),
+    receive Answer -> ?assertEqual(#{<<"answer">> => 1}, Answer) end,
+    Server = spawn(fun() ->
+        receive {'$gen_call', From, {ask, N}} -> {ok, none} = py:eval("erlang.reply(to, n + 1)", #{to => From, n => N}) end
+    end),
+    ?assertEqual(42, gen_server:call(Server, {ask, 41}, infinity)).
+
 %% Proves that whereis gives the pid of a name or None, and does not take ports for processes.
 whereis_of_names(_) ->
     Name = own_name(),
     Whereis = fun(Text) -> py:eval("erlang.whereis(name)", #{name => Text}) end,
+    ?assertEqual({ok, self()}, Whereis({bytes, atom_to_binary(Name)})),
+    ?assertMatch({error, {'UnicodeDecodeError', _}}, Whereis(<<255>>)),
+    ?assertMatch({error, {'TypeError', _}}, Whereis(5)),
     ?assertEqual({ok, self()}, Whereis(atom_to_binary(Name))),
     ?assertEqual({ok, self()}, py:eval(["erlang.whereis(erlang.Atom('", atom_to_list(Name), "'))"])),
     _ = [?assertEqual({ok, none}, Whereis(Text))
@@ -396,10 +416,10 @@ atoms(_) ->
     ?assertMatch({ok, {<<"Atom">>, _}}, py:call(messaging, atom, [binary:copy(<<"x">>, 255)])),
     _ = [?assertMatch({ok, {<<"TypeError">>, _}}, py:call(messaging, atom, [Name])) || Name <- [1, none, [<<"a">>]]],
     New = iolist_to_binary(["messages_suite_", ref_text()]),
-    Before = py_atoms:count(),
+    Before = py_atoms:count(default),
     {ok, Atom} = py:eval("[erlang.atom(name) for _ in range(5)][0]", #{name => New}),
     ?assertEqual(New, atom_to_binary(Atom)),
-    ?assertEqual(Before + 1, py_atoms:count()).
+    ?assertEqual(Before + 1, py_atoms:count(default)).
 
 %% Proves that Python cannot make more than 1 000 atoms: erlang.atom refuses, and a message with another is dropped,
 %% which the log says, while those beside it arrive.
@@ -407,7 +427,21 @@ bound_on_atoms(_) ->
     ok = py_test:start([{max_frame_bytes, ?MAX}]),
     {ok, {Made, Text}} = py:call(messaging, fill_atoms, [iolist_to_binary(["bound_", ref_text()])]),
     ?assert(Made =< 1000),
-    ?assertEqual(1000, py_atoms:count()),
+    ?assertEqual(1000, py_atoms:count(default)),
+    %% That is the bound of this pool: another has room, also for values and the names of classes, and keeps its own count.
+    Other = iolist_to_binary(["other_", ref_text()]),
+    {ok, OtherAtom} = py:call(io, messaging, identity_of_atom, [Other]),
+    ?assertEqual(Other, atom_to_binary(OtherAtom)),
+    ?assertEqual(1, py_atoms:count(io)),
+    {error, {Class, _}} = py:call(io, messaging, raise_new, [<<"Of_", Other/binary>>]),
+    ?assertEqual(<<"Of_", Other/binary>>, atom_to_binary(Class)),
+    {error, {InTheFirst, _}} = py:call(messaging, raise_new, [<<"In_", Other/binary>>]),
+    ?assertEqual(<<"In_", Other/binary>>, InTheFirst),
+    %% It holds when the pool's process is another one.
+    {error, {context_died, _}} = py:call(os, '_exit', [0]),
+    ok = py_test:answers(default),
+    ?assertMatch({ok, {<<"ValueError">>, _}}, py:call(messaging, atom, [<<"After_", Other/binary>>])),
+    ?assertEqual({error, {not_encodable, atom_table_full}}, py:call(messaging, identity_of_atom, [<<"Value_", Other/binary>>])),
     ?assertMatch({match, _}, re:run(Text, "1000")),
     ?assertEqual({ok, {<<"Atom">>, mode}}, py:call(messaging, atom, [<<"mode">>])),
     Beyond = iolist_to_binary(["beyond_", ref_text()]),

@@ -12,7 +12,8 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [pids_of_another_node, names_of_another_node, thousands_in_order, large_messages, local_and_remote,
-     dead_process_of_another_node, pids_know_their_node, pids_sort_as_in_erlang, unknown_node, node_that_hangs,
+     dead_process_of_another_node, not_granted, the_dead_are_forgotten, pids_know_their_node,
+     pids_sort_as_in_erlang, unknown_node, node_that_hangs,
      hanging_node_and_timeout, node_that_dies].
 
 init_per_suite(Config) ->
@@ -53,11 +54,16 @@ pids_of_another_node(Config) ->
 %% Proves that a pair of name and node, as str or Atom, reaches the process of that name there.
 names_of_another_node(Config) ->
     Collector = collector(Config),
-    _ = [begin
-             {ok, none} = py:eval(["erlang.send(", To, ", 5)"], #{name => <<"messages_collector">>,
-                                                                  node => atom_to_binary(?config(node, Config))}),
-             ?assertEqual(5, got(Collector))
-         end || To <- ["(name, node)", "(erlang.Atom(name), erlang.Atom(node))", "(name, erlang.Atom(node))"]].
+    Node = ?config(node, Config),
+    _ = [py_test:with_pool(1, Options, fun(Pool) ->
+             _ = [begin
+                      {ok, none} = py:eval(hd(py_test:contexts(Pool)), ["erlang.send(", To, ", 5)"],
+                                           #{name => <<"messages_collector">>, node => atom_to_binary(Node)}),
+                      ?assertEqual(5, got(Collector))
+                  end || To <- ["(name, node)", "(erlang.Atom(name), erlang.Atom(node))", "(name, erlang.Atom(node))"]]
+         end) || Options <- [#{send_names => [{?NAME, Node}]}, #{send => local, send_names => [{?NAME, Node}]},
+                             #{send => any}]],
+    ok.
 
 %% Proves that thousands arrive in order.
 thousands_in_order(Config) ->
@@ -85,6 +91,32 @@ dead_process_of_another_node(Config) ->
     [Dead] = erpc:call(?config(node, Config), ?MODULE, dead_processes, [1]),
     ?assertEqual({ok, <<"ok">>}, py:call(messaging, attempt, [Dead, 1])).
 
+%% Proves that a pid of another node that Erlang has not given is refused, and with `send => local' any.
+not_granted(Config) ->
+    Collector = collector(Config),
+    <<131, Etf/binary>> = term_to_binary(Collector),
+    Forged = "__import__('sending').forged(etf)",
+    {ok, {<<"PermissionError">>, _}} = py:eval(Forged, #{etf => {bytes, Etf}}),
+    {ok, <<"ok">>} = py:call(sending, attempt, [Collector, 1]),
+    {ok, <<"ok">>} = py:eval(Forged, #{etf => {bytes, Etf}}),
+    ?assertEqual([1, <<"hello">>], got(Collector, 2)),
+    py_test:with_pool(1, #{send => local}, fun(Pool) ->
+        {ok, {<<"PermissionError">>, _}} = py:call(Pool, sending, attempt, [Collector, 1])
+    end).
+
+%% Proves that dead processes of another node are forgotten, and those that live are not.
+the_dead_are_forgotten(Config) ->
+    Rule = py_send:new(no_pool, #{send => granted, send_names => []}),
+    Grants = py_send:grants(Rule),
+    Collector = collector(Config),
+    Dead = erpc:call(?config(node, Config), ?MODULE, dead_processes, [3000]),
+    ok = py_grants:answer(Grants, {ok, [Collector | Dead]}, <<>>),
+    py_test:eventually(fun() ->
+        _ = [py_grants:add(Grants, Pid) || Pid <- dead_processes(10)],
+        ets:info(Grants, size) < 2500
+    end),
+    ?assertEqual({ok, Collector}, py_send:reach(Collector, Rule)).
+
 %% Proves what Python can see of a pid: its node, a readable text, equality.
 pids_know_their_node(Config) ->
     Node = ?config(node, Config),
@@ -102,7 +134,9 @@ pids_sort_as_in_erlang(Config) ->
 
 %% Proves that a message to a node that there is not is lost without an error, as in Erlang, and nothing waits for it.
 unknown_node(_Config) ->
-    ?assertEqual({ok, none}, py:call(messaging, send_name, [anybody, <<"nobody@localhost">>, 1])),
+    py_test:with_pool(1, #{send_names => [{anybody, 'nobody@localhost'}]}, fun(Pool) ->
+        ?assertEqual({ok, none}, py:call(Pool, messaging, send_name, [anybody, <<"nobody@localhost">>, 1]))
+    end),
     {ok, none} = py:call(messaging, send, [self(), 1]),
     receive 1 -> ok end.
 

@@ -18,26 +18,26 @@ end_per_suite(_Config) -> py_test:stop().
 
 %% Proves that 200 callers of two worker contexts get their own values, 100 calls each, of mixed sizes.
 own_value_in_worker(_) ->
-    py_test:with_pool(2, #{}, fun(Pool) -> load(Pool, 200, 100, small_sizes()) end).
+    py_test:with_pool(2, #{max_concurrent => 300}, fun(Pool) -> load(Pool, 200, 100, small_sizes()) end).
 
 %% Proves the same of interpreters with their own GIL.
 own_value_in_owngil(_) ->
     py_test_modes:with_owngil(fun() ->
-        py_test:with_pool(2, #{mode => owngil}, fun(Pool) -> load(Pool, 200, 100, small_sizes()) end)
+        py_test:with_pool(2, #{mode => owngil, max_concurrent => 300}, fun(Pool) -> load(Pool, 200, 100, small_sizes()) end)
     end).
 
 %% Proves the same of a pool whose contexts are processes of their own.
 own_value_in_isolated_processes(_) ->
-    py_test:with_pool(2, #{isolation => context}, fun(Pool) -> load(Pool, 100, 50, small_sizes()) end).
+    py_test:with_pool(2, #{isolation => context, max_concurrent => 300}, fun(Pool) -> load(Pool, 100, 50, small_sizes()) end).
 
 %% Proves that values of up to 3 MiB, which travel in pieces, are not mixed with small ones or with each other.
 own_value_of_large_sizes(_) ->
     Sizes = [0, 1000, 65536, 1 bsl 20, (1 bsl 20) + 1, 3 bsl 20],
-    py_test:with_pool(2, #{}, fun(Pool) -> load(Pool, 30, 12, Sizes) end).
+    py_test:with_pool(2, #{max_concurrent => 300}, fun(Pool) -> load(Pool, 30, 12, Sizes) end).
 
 %% Proves that the survivors get their own values while other callers are killed in the middle of theirs.
 own_value_while_callers_die(_) ->
-    py_test:with_pool(2, #{}, fun(Pool) ->
+    py_test:with_pool(2, #{max_concurrent => 300}, fun(Pool) ->
         %% Linked to their killer, they end with it.
         Victims = spawn(fun() -> process_flag(trap_exit, true), victims(Pool) end),
         load(Pool, 30, 30, [0, 100, 5000, 1500000]),
@@ -57,7 +57,7 @@ endless_calls(Pool) ->
 
 %% Proves the same while other calls time out, so that late replies are about.
 own_value_while_calls_time_out(_) ->
-    py_test:with_pool(2, #{}, fun(Pool) ->
+    py_test:with_pool(2, #{max_concurrent => 300}, fun(Pool) ->
         Hasty = [py_test:async(fun() ->
             [py:call(Ctx, probe, tagged_sleep, [<<"late">>, 0.005], #{timeout => 3})
              || _ <- lists:seq(1, 40), Ctx <- py_test:contexts(Pool)]
@@ -70,19 +70,19 @@ own_value_while_calls_time_out(_) ->
 
 %% Proves the same while the limit of concurrent calls goes up and down.
 own_value_while_limit_changes(_) ->
-    py_test:with_pool(2, #{}, fun(Pool) ->
-        Changer = spawn_link(fun() -> change_limit() end),
+    py_test:with_pool(2, #{max_concurrent => 300}, fun(Pool) ->
+        Changer = spawn_link(fun() -> change_limit(Pool) end),
         load(Pool, 100, 60, [0, 100]),
         unlink(Changer),
         exit(Changer, kill),
-        ok = py_semaphore:set_max_concurrent(300),
+        ok = py_semaphore:set_max_concurrent(Pool, 300),
         py_test:no_slots_taken()
     end).
 
-change_limit() ->
-    ok = py_semaphore:set_max_concurrent(rand:uniform(10)),
+change_limit(Pool) ->
+    ok = py_semaphore:set_max_concurrent(Pool, rand:uniform(10)),
     timer:sleep(2),
-    change_limit().
+    change_limit(Pool).
 
 %% Every caller makes its calls with tokens that nobody else uses; each answer must be made of its own token.
 load(Pool, Callers, Calls, Sizes) ->
@@ -155,7 +155,7 @@ long_call_blocks_no_other_context(_) ->
 
 %% Proves that large replies of another context pass while one context computes.
 long_call_blocks_no_large_reply(_) ->
-    py_test:with_pool(2, #{}, fun(Pool) ->
+    py_test:with_pool(2, #{max_concurrent => 300}, fun(Pool) ->
         [Busy, Free] = py_test:contexts(Pool),
         Job = py_test:spinning(Busy),
         Text = binary:copy(<<"y">>, 10 bsl 20),

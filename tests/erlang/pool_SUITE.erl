@@ -352,7 +352,7 @@ stop_with_calls_in_flight(_) ->
     [Ctx] = py_test:contexts(Pool),
     Running = py_test:waiting(Ctx, 600),
     Queued = py_test:async(fun() -> py:call(Ctx, probe, echo, [1]) end),
-    py_test:eventually(fun() -> py_semaphore:current() =:= 2 end),
+    py_test:eventually(fun() -> py_semaphore:current(Pool) =:= 2 end),
     ok = py_context_router:stop_pool(Pool),
     ?assertEqual([{error, {context_died, stopped}}, {error, {context_died, stopped}}],
                  [py_test:join(Job) || Job <- [Running, Queued]]),

@@ -9,7 +9,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 all() ->
     [worker_mode, owngil_mode, unknown_mode, unknown_option, values_out_of_range, paths_come_first, imports_are_loaded,
      failing_import, preload_runs_in_every_context, failing_preload, failing_preload_of_a_context, order_of_start,
-     environment_variables, working_directory, missing_working_directory, niceness, virtual_environment,
+     environment_variables, environment_variables_that_cannot_be, home_of_python, working_directory, missing_working_directory, niceness, virtual_environment,
      missing_virtual_environment, python_option, executable_is_python, isolation_by_context,
      isolation_by_context_with_preload, max_requests_replaces_without_a_lost_call, fork_is_refused,
      subprocesses_work, option_values_as_strings_and_binaries].
@@ -147,6 +147,30 @@ environment_variables(_) ->
                      [Get(Pool, N) || N <- [<<"PY_TEST_ONE">>, <<"PY_TEST_TWO">>]]),
         ?assertEqual({ok, none}, Get(default, <<"PY_TEST_ONE">>))
     end).
+
+%% Proves that a variable that no process can have is refused, and the sentence names it and keeps its value to itself.
+environment_variables_that_cannot_be(_) ->
+    Secret = "VERY_SECRET",
+    _ = [begin
+        Env = [{"GOOD", Secret}, Wrong],
+        {error, Reason = {bad_option, env, Env}} = py_context_router:start_pool(py_test:unique(pool), 1, #{env => Env}),
+        Sentence = py_error:format_error(Reason),
+        ?assertNotEqual({Named, nomatch}, {Named, string:find(Sentence, Named)}),
+        ?assertEqual(nomatch, string:find(Sentence, Secret)),
+        ?assertEqual(nomatch, string:find(Sentence, "GOOD")),
+        %% What is printed of it is text.
+        ?assert(is_list(unicode:characters_to_list(Sentence)))
+    end || {Wrong, Named} <- [{{"LATIN", <<"caf", 233>>}, "LATIN"}, {{"A=B", Secret}, "A=B"}, {{"NUL", [$a, 0]}, "NUL"},
+                              {{<<"NUL">>, <<0>>}, "NUL"}, {{"NO\0", Secret}, "NO"}, {{"", Secret}, "name"},
+                              {{"NUMBER", 5}, "NUMBER"}, {{"A=", false}, "A="}, {plain, "no pair"}, {{1, Secret}, "no pair"}]],
+    ?assertMatch({error, {bad_option, env, _}}, py_context:new(#{env => [{"A=B", "x"}]})).
+
+%% Proves that the error of a start with a wrong PYTHONHOME names the variable and its value.
+home_of_python(_) ->
+    {error, Reason} = py_context_router:start_pool(py_test:unique(pool), 1, #{env => [{"PYTHONHOME", "/no/such/home"}]}),
+    _ = [?assertNotEqual({Part, nomatch}, {Part, string:find(py_error:format_error(Reason), Part)})
+         || Part <- ["PYTHONHOME", "/no/such/home"]],
+    ok.
 
 %% Proves that cwd is the working directory of the pool's process.
 working_directory(_) ->

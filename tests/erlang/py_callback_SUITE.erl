@@ -130,7 +130,7 @@ many_names_come_in_pieces(Config) ->
     Names = [<<"a_function_", (integer_to_binary(N))/binary, 0:(8 * 1000)>> || N <- lists:seq(1001, 2200)],
     [ets:insert(py_functions, {Name, fun lists:sum/1}) || Name <- Names],
     ok = py_functions:add_port(self(), port(Config), []),
-    ?assertEqual({15, Names}, binary_to_term(joined(port(Config), #{}))),
+    ?assertEqual({15, Names}, binary_to_term(joined(port(Config)))),
     [ets:delete(py_functions, Name) || Name <- Names],
     ok = py_functions:remove_port(self()).
 
@@ -187,7 +187,7 @@ result_in_pieces(Config) ->
     Value = binary:copy(<<"12345678">>, 400000),
     ok = py_functions:register(f, fun(_) -> Value end),
     ok = start(port(Config), 1, <<"f">>, [], none),
-    ?assertEqual({6, 3, 1, {ok, Value}}, binary_to_term(joined(port(Config), #{}))).
+    ?assertEqual({6, 3, 1, {ok, Value}}, binary_to_term(joined(port(Config)))).
 
 %% Proves that a result beyond the limit of values is an error that says so.
 result_that_is_too_large(Config) ->
@@ -247,21 +247,20 @@ callback_that_is_abandoned(Config) ->
 
 %% Proves that the count of callbacks that run is right when they end, and when their py_port does.
 callbacks_are_counted(Config) ->
-    Slots = py_slots:ref(),
-    ?assertEqual(0, py_slots:callbacks(Slots)),
+    ?assertEqual(0, py_counters:callbacks()),
     Self = self(),
     ok = py_functions:register(f, fun(_) -> Self ! {runs, self()}, receive stop -> ok end end),
     One = started(port(Config), 1, <<"f">>),
     First = receive {runs, P} -> P end,
-    ?assertEqual(1, py_slots:callbacks(Slots)),
+    ?assertEqual(1, py_counters:callbacks()),
     ?assertMatch([_], ets:lookup(py_callbacks, First)),
     First ! stop,
     _ = ended(First, One),
-    ?assertEqual(0, py_slots:callbacks(Slots)),
+    ?assertEqual(0, py_counters:callbacks()),
     Two = started(port(Config), 2, <<"f">>),
     Second = receive {runs, Q} -> Q end,
     ok = py_callbacks:close(Two),
-    ?assertEqual(0, py_slots:callbacks(Slots)),
+    ?assertEqual(0, py_counters:callbacks()),
     ?assertEqual([], ets:tab2list(py_callbacks)),
     Second ! stop.
 
@@ -386,24 +385,31 @@ sender_that_is_killed(Config) ->
 
 cat() ->
     %% What a case does not read makes cat complain when the port is closed.
-    open_port({spawn, "cat 2>/dev/null"}, [{packet, 4}, binary]).
+    %% The packets are whole frames with the lengths that py_writer has put in front.
+    Port = open_port({spawn, "cat 2>/dev/null"}, [{packet, 4}, binary]),
+    _ = py_writer:start_link(Port),
+    Port.
 
 port(Config) -> proplists:get_value(port, Config).
 
 %% The next frame that was written to the port.
 frame(Port) ->
-    receive {Port, {data, Frame}} -> binary_to_term(Frame) after 10000 -> error(no_frame) end.
+    receive {Port, {data, <<_Length:32, Frame/binary>>}} -> binary_to_term(Frame) after 10000 -> error(no_frame) end.
 
-%% A frame that came in pieces. Those of one that was begun and given up, since the port was busy, have another reference.
-joined(Port, Pieces) ->
-    case frame(Port) of
-        {4, Ref, 0, Piece} -> joined(Port, Pieces#{Ref => [maps:get(Ref, Pieces, []), Piece]});
-        {5, Ref, 0, Piece} -> iolist_to_binary([maps:get(Ref, Pieces), Piece])
+%% A frame that came in pieces, several of which may have been written at once.
+joined(Port) -> joined(Port, <<>>, []).
+
+joined(Port, <<>>, Before) ->
+    receive {Port, {data, Written}} -> joined(Port, Written, Before) after 10000 -> error(no_frame) end;
+joined(Port, <<Length:32, Frame:Length/binary, Rest/binary>>, Before) ->
+    case binary_to_term(Frame) of
+        {4, _Ref, 0, Piece} -> joined(Port, Rest, [Before, Piece]);
+        {5, _Ref, 0, Piece} -> iolist_to_binary([Before, Piece])
     end.
 
 %% A frame that is known to come back proves that none came before.
 nothing(Port) ->
-    port_command(Port, term_to_binary(marker)),
+    ok = py_writer:post(Port, term_to_binary(marker)),
     ?assertEqual(marker, frame(Port)).
 
 call(Config, Function, Args) ->
@@ -419,7 +425,7 @@ start(Port, Id, Function, Args, Caller) ->
 
 start_raw(Port, Id, Function, Payload, Caller) ->
     process_flag(trap_exit, true),
-    Callbacks = py_callbacks:start({11, 3, Id, 1, 0, Caller, Function}, Payload, py_callbacks:new(Port)),
+    Callbacks = py_callbacks:start({11, 3, Id, 1, 0, Caller, Function}, Payload, py_callbacks:new(Port, rule(Caller), 3)),
     %% Those up to 4 have no process.
     _ = is_integer(Function) andalso Function =< 4 orelse
         receive {'EXIT', Pid, Reason} when is_pid(Pid) -> py_callbacks:ended(Pid, Reason, Callbacks) end,
@@ -427,12 +433,24 @@ start_raw(Port, Id, Function, Payload, Caller) ->
 
 started(Port, Id, Function) ->
     process_flag(trap_exit, true),
-    py_callbacks:start({11, 3, Id, 1, 0, none, Function}, term_to_binary([]), py_callbacks:new(Port)).
+    py_callbacks:start({11, 3, Id, 1, 0, none, Function}, term_to_binary([]), py_callbacks:new(Port, rule(none), 3)).
 
 ended(Pid, Callbacks) ->
     receive {'EXIT', Pid, Reason} -> py_callbacks:ended(Pid, Reason, Callbacks) end.
 
-messages_of(Config) -> py_messages:new(port(Config), suite).
+messages_of(Config) -> py_messages:new(port(Config), suite, rule(none)).
+
+%% send_SUITE is about who may be sent to; a caller must have called.
+rule(none) ->
+    py_send:new(suite, #{send => any, send_names => []});
+rule({Pid, Starter}) ->
+    Rule = rule(Starter),
+    ok = py_grants:add(py_send:grants(Rule), Pid),
+    Rule;
+rule(Caller) ->
+    Rule = py_send:new(suite, #{send => granted, send_names => []}),
+    ok = py_grants:add(py_send:grants(Rule), Caller),
+    Rule.
 
 encoded(Message) -> <<(byte_size(Message)):32, Message/binary>>.
 

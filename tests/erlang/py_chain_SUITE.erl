@@ -13,7 +13,7 @@ all() ->
      descendant_that_outlives_the_callback, process_that_called_python_before, home_has_the_starters_namespace,
      shared_namespace_of_the_home, starter_lives_in_the_default_pool, registered_pools_win, explicit_context,
      no_limit_that_nobody_asked_for, nested_entries, nested_entries_are_bounded, nested_entries_of_a_closed_context,
-     nested_entries_are_swept_and_audited, home_that_takes_no_more_requests].
+     nested_entries_are_swept_and_audited, answer_to_who_had_the_slot_before, home_that_takes_no_more_requests].
 
 init_per_suite(Config) ->
     ok = py_test:start_without_pools(),
@@ -26,9 +26,9 @@ end_per_suite(_Config) ->
 
 end_per_testcase(_, _Config) ->
     _ = [ets:delete_all_objects(Table) || Table <- [py_callbacks, py_homes, py_contexts, py_registrations]],
-    ok = py_slots:set_registrations(py_slots:ref(), 0),
-    Count = py_slots:callbacks(py_slots:ref()),
-    py_slots:add_callbacks(py_slots:ref(), -Count).
+    ok = py_counters:set_registrations(0),
+    Count = py_counters:callbacks(),
+    py_counters:add_callbacks(-Count).
 
 %% Inheritance.
 
@@ -193,7 +193,7 @@ shared_namespace_of_the_home(_) ->
 starter_lives_in_the_default_pool(_) ->
     Home = route(context(), 5, io),
     Own = #route{ctx = Ctx, tag = Tag} = route(context(), 6, default),
-    py_slots:open_tag(py_slots:ref(), Tag),
+    py_counters:open(Tag, self()),
     in_callback(7, fun(Starter) ->
         ok = py_homes:add_env(Starter, Own#route{env = 2}),
         Caller = py_env:caller(),
@@ -201,13 +201,13 @@ starter_lives_in_the_default_pool(_) ->
         ?assertEqual(Home, py_route:find({pool, io}, {exec, <<>>}, Caller)),
         ok = py_homes:remove_context(Ctx)
     end, {home, Home}),
-    py_slots:close_tag(py_slots:ref(), Tag).
+    py_counters:close(Tag).
 
 %% Proves that a module that is registered for a pool goes there from a callback too.
 registered_pools_win(_) ->
     Home = route(context(), 5, default),
     true = ets:insert(py_registrations, {py_route:registration_key(numpy, '_'), gpu, {numpy, '_'}}),
-    ok = py_slots:set_registrations(py_slots:ref(), 1),
+    ok = py_counters:set_registrations(1),
     in_callback(7, fun(_) ->
         Caller = py_env:caller(),
         ?assertEqual({down, gpu}, py_route:find(routed, {call, numpy, zeros, [], #{}}, Caller)),
@@ -248,48 +248,48 @@ nested_entries(_) ->
     ?assertEqual(Max, py_slots:held(Slots)),
     ?assertEqual(Max, py_semaphore:current()),
     ?assertEqual(Max + 100, py_slots:in_flight(Slots, Tag)),
-    ?assertEqual(Max + 100, py_slots:load(Slots, Tag)),
+    ?assertEqual(Max + 100, py_counters:load(Tag)),
     lists:foreach(fun(Slot) -> py_slots:sent(Slots, Id, Tag, Slot) end, Nested),
     {Answered, Cancelled} = lists:split(50, Nested),
-    lists:foreach(fun(Slot) -> py_slots:release(Slots, Slot) end, Taken ++ Answered),
+    lists:foreach(fun(Slot) -> answer(Slots, Slot) end, Taken ++ Answered),
     lists:foreach(fun(Slot) -> py_slots:cancel(Slots, Id, Tag, Slot) end, Cancelled),
     %% A second time changes nothing.
-    lists:foreach(fun(Slot) -> py_slots:release(Slots, Slot) end, Nested),
-    ?assertEqual({0, 0, 0}, {py_slots:held(Slots), py_slots:in_flight(Slots, Tag), py_slots:load(Slots, Tag)}).
+    lists:foreach(fun(Slot) -> ?assertEqual(unknown, py_slots:answered(Slots, Slot, 7, Id)) end, Nested),
+    lists:foreach(fun(Slot) -> ?assertEqual(unknown, py_slots:started(Slots, Slot, Id)) end, Nested),
+    ?assertEqual({0, 0, 0}, {py_slots:held(Slots), py_slots:in_flight(Slots, Tag), py_counters:load(Tag)}).
 
 %% Proves that more nested requests than there are entries go without one, and entries that are free again are found.
 nested_entries_are_bounded(_) ->
     {Slots, Id, Tag} = opened(),
-    Nested = [py_slots:take_nested(Slots, Id, Tag) || _ <- lists:seq(1, 16384)],
-    ?assertEqual(16384, length(lists:usort(Nested))),
+    Nested = [py_slots:take_nested(Slots, Id, Tag) || _ <- lists:seq(1, 4096)],
+    ?assertEqual(4096, length(lists:usort(Nested))),
     ?assertNot(lists:member(0, Nested)),
     ?assertEqual(0, py_slots:take_nested(Slots, Id, Tag)),
     ok = py_slots:sent(Slots, Id, Tag, 0),
     ok = py_slots:cancel(Slots, Id, Tag, 0),
-    ok = py_slots:release(Slots, 0),
-    ?assertEqual(16384, py_slots:in_flight(Slots, Tag)),
-    ok = py_slots:close_tag(Slots, Tag),
+    ?assertEqual(4096, py_slots:in_flight(Slots, Tag)),
+    ok = py_counters:close(Tag),
     ?assertEqual(closed, py_slots:take_nested(Slots, Id, Tag)),
     ok = py_slots:sweep_tag(Slots, Tag),
     ?assertEqual(0, py_slots:in_flight(Slots, Tag)),
-    ok = py_slots:open_tag(Slots, Tag),
+    ok = py_counters:open(Tag, self()),
     Again = py_slots:take_nested(Slots, Id, Tag),
     ?assert(Again > 0),
-    ok = py_slots:release(Slots, Again).
+    ok = answer(Slots, Again).
 
 %% Proves that a context which takes no more requests takes no nested ones, and what was tried leaves nothing.
 nested_entries_of_a_closed_context(_) ->
     {Slots, Id, Tag} = opened(),
-    ok = py_slots:close_tag(Slots, Tag),
-    Closed = py_slots:load(Slots, Tag),
+    ok = py_counters:close(Tag),
+    Closed = py_counters:load(Tag),
     ?assertEqual(closed, py_slots:take_nested(Slots, Id, Tag)),
-    ?assertEqual({Closed, 0}, {py_slots:load(Slots, Tag), py_slots:in_flight(Slots, Tag)}).
+    ?assertEqual({Closed, 0}, {py_counters:load(Tag), py_slots:in_flight(Slots, Tag)}).
 
 %% Proves that nothing is left of nested requests whose process died before it sent them, or whose context is gone.
 nested_entries_are_swept_and_audited(_) ->
     {Slots, Id, Tag} = opened(),
     Sent = py_test:in_process(fun() ->
-        Own = py_slots:self_id(),
+        Own = py_pid:self_id(),
         _NotSent = py_slots:take_nested(Slots, Own, Tag),
         Slot = py_slots:take_nested(Slots, Own, Tag),
         ok = py_slots:sent(Slots, Own, Tag, Slot),
@@ -298,20 +298,36 @@ nested_entries_are_swept_and_audited(_) ->
     Mine = py_slots:take_nested(Slots, Id, Tag),
     ?assertEqual(0, py_slots:audit(Slots, fun(_) -> true end)),
     ?assertEqual(2, py_slots:in_flight(Slots, Tag)),
-    ok = py_slots:release(Slots, Sent),
-    ok = py_slots:release(Slots, Mine),
+    ok = answer(Slots, Sent),
+    ok = answer(Slots, Mine),
     ?assertEqual(0, py_slots:in_flight(Slots, Tag)).
+
+%% Proves that the answer to a caller that was killed just after it wrote does not give back the slot of who has it now.
+answer_to_who_had_the_slot_before(_) ->
+    {Slots, Id, Tag} = opened(),
+    Slot = py_test:in_process(fun() ->
+        Taken = py_slots:take(Slots, py_pid:self_id(), Tag),
+        ok = py_slots:expect(Slots, Taken, 7 bsl 1),
+        Taken
+    end),
+    ?assertEqual(0, py_slots:audit(Slots, fun(_) -> true end)),
+    Mine = [py_slots:take(Slots, Id, Tag) || _ <- lists:seq(1, py_slots:effective_max(Slots))],
+    ?assert(lists:member(Slot, Mine)),
+    ?assertEqual(unknown, py_slots:answered(Slots, Slot, 7, Id)),
+    ?assertEqual(length(Mine), py_slots:held(Slots)),
+    _ = [ok = answer(Slots, S) || S <- Mine],
+    ?assertEqual(0, py_slots:held(Slots)).
 
 %% Proves that the context that waits for a callback is reached also while its port process is being replaced.
 home_that_takes_no_more_requests(_) ->
-    {Slots, _, Tag} = opened(),
-    ok = py_slots:close_tag(Slots, Tag),
+    {_, _, Tag} = opened(),
+    ok = py_counters:close(Tag),
     Home = (route(context(), 5, default))#route{tag = Tag},
     in_callback(7, fun(_) ->
         Caller = py_env:caller(),
-        ?assertEqual(0, py_request:take(Slots, Caller, Home)),
-        ?assertEqual(closed, py_request:take(Slots, Caller, Home#route{ctx = self()})),
-        ?assertEqual(closed, py_request:take(Slots, py_chain:plain(), Home))
+        ?assertEqual(0, py_request:take(Caller, Home)),
+        ?assertEqual(closed, py_request:take(Caller, Home#route{ctx = self()})),
+        ?assertEqual(closed, py_request:take(py_chain:plain(), Home))
     end, {home, Home}).
 
 %% Helpers.
@@ -343,14 +359,14 @@ in_callback(Chain, Fun, Where) ->
 
 run(Callback) ->
     put('$ancestors', [self()]),
-    ok = py_slots:add_callbacks(py_slots:ref(), 1),
+    ok = py_counters:add_callbacks(1),
     ok = py_chain:enter(Callback).
 
 run(Callback, Fun) ->
     ok = run(Callback),
     Value = Fun(),
     ok = py_chain:leave(self()),
-    ok = py_slots:add_callbacks(py_slots:ref(), -1),
+    ok = py_counters:add_callbacks(-1),
     Value.
 
 %% The value of Fun in a process that nobody here is an ancestor of.
@@ -370,9 +386,15 @@ context() ->
     spawn_link(fun() -> receive stop -> ok end end).
 
 route(Ctx, Id, Pool) ->
-    #route{ctx = Ctx, port = hd(erlang:ports()), owner = self(), id = Id, tag = 100 + Id, pool = Pool}.
+    #route{ctx = Ctx, port = hd(erlang:ports()), owner = self(), id = Id, tag = 100 + Id, pool = Pool, limit = py_limits:limit(default)}.
 
 opened() ->
-    Slots = py_slots:ref(),
-    ok = py_slots:open_tag(Slots, 99),
-    {Slots, py_slots:self_id(), 99}.
+    Slots = py_limits:limit(default),
+    ok = py_counters:open(99, self()),
+    {Slots, py_pid:self_id(), 99}.
+
+%% As the answer of a port process of ours gives a slot back.
+answer(Slots, Slot) ->
+    ok = py_slots:expect(Slots, Slot, 7 bsl 1),
+    ?assertEqual(plain, py_slots:answered(Slots, Slot, 7, py_pid:self_id())),
+    ok.

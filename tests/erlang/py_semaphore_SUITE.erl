@@ -11,7 +11,9 @@ all() ->
      waiters_are_served_in_order, waiter_that_gives_up_is_passed_over, killed_waiter_is_passed_over,
      killed_holder_leaves_nothing, killed_in_the_act_leaves_nothing, raising_wakes_waiters, lowering_spares_the_running,
      lowering_and_raising_under_load, every_call_takes_a_slot, overloaded_names_figures, timed_out_call_gives_its_slot_back,
-     death_of_the_port_gives_slots_back, restart_of_the_semaphore, never_more_than_the_limit_run, bad_arguments].
+     death_of_the_port_gives_slots_back, restart_of_the_semaphore, never_more_than_the_limit_run, bad_arguments,
+     pools_do_not_wait_for_each_other, defaults_of_the_limit, a_pool_that_restarts_keeps_its_limit, limits_of_other_pools_by_hand,
+     no_more_than_may_wait, a_hand_over_that_was_cut_off, everybody_is_served_whoever_dies, waiters_of_a_stopped_pool].
 
 init_per_suite(Config) -> ok = py_test:start([{default_pool_size, 2}]), Config.
 end_per_suite(_Config) -> py_test:stop().
@@ -198,14 +200,13 @@ timed_out_call_gives_its_slot_back(_) ->
 
 %% Proves that what a port process held is free when it dies: for callers that live, have timed out, or were killed.
 death_of_the_port_gives_slots_back(_) ->
-    ok = py_semaphore:set_max_concurrent(10),
-    py_test:with_pool(1, #{hard_timeout_grace => infinity}, fun(Pool) ->
+    py_test:with_pool(1, #{hard_timeout_grace => infinity, max_concurrent => 10}, fun(Pool) ->
         Ctx = py_context_router:get_context(Pool),
         #{Pool := #{os_pid := OsPid}} = py:stats(),
         Living = py_test:async(fun() -> py:call(Ctx, time, sleep, [600]) end),
         TimedOut = py_test:async(fun() -> py:call(Ctx, time, sleep, [600], #{timeout => 1000}) end),
         {Killed, Monitor} = py_test:async(fun() -> py:call(Ctx, time, sleep, [600]) end),
-        py_test:eventually(fun() -> py_semaphore:current() =:= 3 end),
+        py_test:eventually(fun() -> py_semaphore:current(Pool) =:= 3 end),
         exit(Killed, kill),
         receive {'DOWN', Monitor, process, _, _} -> ok end,
         ?assertEqual({error, timeout}, py_test:join(TimedOut)),
@@ -231,8 +232,7 @@ restart_of_the_semaphore(_) ->
 
 %% Proves that Python never has more requests than the limit, seen from Python.
 never_more_than_the_limit_run(_) ->
-    ok = py_semaphore:set_max_concurrent(3),
-    py_test:with_pool(8, #{}, fun(Pool) ->
+    py_test:with_pool(8, #{max_concurrent => 3}, fun(Pool) ->
         ok = py_context:exec(hd(py_test:contexts(Pool)), <<
             "import sys, types, threading, time\n"
             "m = types.ModuleType('gauge_module')\n"
@@ -260,7 +260,158 @@ bad_arguments(_) ->
     _ = [?assertError({bad_argument, timeout, _}, py_semaphore:acquire(Bad)) || Bad <- [-1, soon, 1.5, 1 bsl 40]],
     ok.
 
-%% Until nobody holds anything.
+%% Proves that calls that fill the limit of one pool keep those of no other pool waiting.
+pools_do_not_wait_for_each_other(_) ->
+    py_test:with_pool(1, #{}, fun(Slow) ->
+        Ctx = hd(py_test:contexts(Slow)),
+        Held = [py_test:async(fun() -> py:call(Ctx, probe, wait_gate, [<<"held">>], #{timeout => infinity}) end)
+                || _ <- lists:seq(1, 20)],
+        py_test:eventually(fun() -> py_semaphore:current(Slow) =:= 3 end),
+        ?assertEqual([{ok, N} || N <- lists:seq(1, 200)], [py:call(probe, echo, [N]) || N <- lists:seq(1, 200)]),
+        _ = [exit(Pid, kill) || {Pid, _} <- Held]
+    end).
+
+%% Proves what the limits are when nobody has said what they should be.
+defaults_of_the_limit(_) ->
+    ?assertEqual(2 * erlang:system_info(schedulers) + 1, py_semaphore:max_concurrent()),
+    ?assertEqual(py_semaphore:max_concurrent(), py_semaphore:max_concurrent(default)),
+    ?assertEqual(2 * py_context_router:num_contexts(io) + 1, py_semaphore:max_concurrent(io)),
+    py_test:with_pool(3, #{}, fun(Pool) -> ?assertEqual(7, py_semaphore:max_concurrent(Pool)) end),
+    py_test:with_pool(3, #{max_concurrent => 70}, fun(Pool) -> ?assertEqual(70, py_semaphore:max_concurrent(Pool)) end),
+    [?assertEqual({error, {bad_option, Option, Bad}}, py_context_router:start_pool(refused, 1, #{Option => Bad}))
+     || {Option, Bad} <- [{max_concurrent, 0}, {max_concurrent, infinity}, {max_queued, -1}, {max_queued, many}]].
+
+%% Proves that a limit that was set by hand outlives the process of its pool, and not the pool.
+a_pool_that_restarts_keeps_its_limit(_) ->
+    Pool = py_test:start_pool(1, #{}),
+    ok = py_semaphore:set_max_concurrent(Pool, 9),
+    {Before, _} = py_tables:pool(Pool),
+    exit(Before, kill),
+    py_test:eventually(fun() -> case py_tables:pool(Pool) of {Pid, _} -> Pid =/= Before; none -> false end end),
+    py_test:answers(Pool),
+    ?assertEqual(9, py_semaphore:max_concurrent(Pool)),
+    ok = py_context_router:stop_pool(Pool),
+    ?assertError({no_such_pool, Pool}, py_semaphore:max_concurrent(Pool)),
+    {ok, _} = py_context_router:start_pool(Pool, 1, #{}),
+    ?assertEqual(3, py_semaphore:max_concurrent(Pool)),
+    ok = py_context_router:stop_pool(Pool).
+
+%% Proves that slots of any pool can be taken by hand, and what is said where there is none.
+limits_of_other_pools_by_hand(_) ->
+    py_test:with_pool(1, #{max_concurrent => 1}, fun(Pool) ->
+        ok = py_semaphore:acquire(Pool, 0),
+        ?assertEqual({1, 0}, {py_semaphore:current(Pool), py_semaphore:current()}),
+        ?assertEqual({error, {overloaded, 1, 1}}, py:call(hd(py_test:contexts(Pool)), probe, echo, [1], #{timeout => 20})),
+        ?assertEqual({error, max_concurrent}, py_test:in_process(fun() -> py_semaphore:acquire(Pool, 20) end)),
+        ok = py_semaphore:release(Pool),
+        py_test:answers(Pool)
+    end),
+    ?assertEqual({error, {no_such_pool, nobody}}, py_semaphore:acquire(nobody, 0)),
+    _ = [?assertError({no_such_pool, nobody}, Fun())
+         || Fun <- [fun() -> py_semaphore:current(nobody) end, fun() -> py_semaphore:release(nobody) end,
+                    fun() -> py_semaphore:set_max_concurrent(nobody, 1) end]].
+
+%% Proves that no more calls wait than may, and that the next one is told at once: calls, casts and slots by hand.
+no_more_than_may_wait(_) ->
+    py_test:with_pool(1, #{max_concurrent => 1, max_queued => 2}, fun(Pool) ->
+        Ctx = hd(py_test:contexts(Pool)),
+        ok = py_semaphore:acquire(Pool, 0),
+        Waiting = [py_test:async(fun() -> py:call(Ctx, probe, echo, [N], #{timeout => infinity}) end) || N <- [1, 2]],
+        _ = [waits(Pid) || {Pid, _} <- Waiting],
+        Full = {error, {queue_full, Pool}},
+        ?assertEqual(Full, py:call(Ctx, probe, echo, [3], #{timeout => infinity})),
+        ?assertEqual(Full, py:await(py:cast(Ctx, probe, echo, [3]))),
+        ?assertEqual(Full, py_semaphore:acquire(Pool, infinity)),
+        ?assertMatch(<<"as many calls", _/binary>>, py_error:format_error(Full)),
+        ok = py_semaphore:release(Pool),
+        ?assertEqual([{ok, 1}, {ok, 2}], [py_test:join(Job) || Job <- Waiting]),
+        py_test:answers(Pool)
+    end).
+
+%% Proves that a waiter gets its slot although who was handing it over was killed in the middle: before it was the waiter's, or after.
+a_hand_over_that_was_cut_off(_) ->
+    Limit = py_limits:limit(default),
+    ok = py_semaphore:set_max_concurrent(1),
+    _ = [begin
+             ok = py_semaphore:acquire(0),
+             Waiter = {Pid, _} = py_test:async(fun() -> py_semaphore:acquire(infinity) end),
+             waits(Pid),
+             ok = py_semaphore:release(),
+             ?assertEqual(ok, py_test:join(Waiter)),
+             py_test:no_slots_taken(),
+             %% As in py_waiters:hand/3, by a process that dies there.
+             Blocked = {Next, _} = cut_off(Limit, When),
+             exit(whereis(py_semaphore), kill),
+             py_test:eventually(fun() -> py_semaphore:current() =:= 1 end),
+             py_test:eventually(fun() -> ets:match(py_waiters, {{note, '_'}, '_', '_'}) =:= [] end),
+             Next ! done,
+             ?assertEqual(ok, py_test:join(Blocked)),
+             py_test:no_slots_taken()
+         end || When <- [before, afterwards]].
+
+cut_off(Limit, When) ->
+    Dying = py_pid:id(Cutter = spawn(fun() -> receive go -> ok end end)),
+    %% It holds the slot, so that the other one waits.
+    1 = py_slots:reserve(Limit, Dying),
+    Blocked = {Next, _} = py_test:async(fun() -> ok = py_semaphore:acquire(infinity), receive done -> ok end end),
+    waits(Next),
+    [[Key, Alias, Id]] = ets:match(py_waiters, {'$1', '$2', Next, '$3', '_'}),
+    true = ets:insert(py_waiters, {{note, Cutter}, Alias, 1}),
+    _ = py_slots:pop(Limit),
+    [_] = ets:take(py_waiters, Key),
+    ok = case When of
+        before -> ok;
+        afterwards -> py_slots:hand(Limit, 1, Dying, Id, 0)
+    end,
+    Cutter ! go,
+    py_test:eventually(fun() -> not is_process_alive(Cutter) end),
+    Blocked.
+
+%% Proves that no waiter is forgotten and no slot lost, while callers are killed, give up and the limit changes.
+everybody_is_served_whoever_dies(_) ->
+    py_test:with_pool(2, #{max_concurrent => 3, isolation => context}, fun(Pool) ->
+        Contexts = py_test:contexts(Pool),
+        Limit = py_limits:limit(Pool),
+        Steady = [py_test:async(fun() ->
+            [{N, py:call(lists:nth(1 + N rem 2, Contexts), probe, echo, [N], #{timeout => infinity})} || N <- lists:seq(1, 300)]
+        end) || _ <- lists:seq(1, 20)],
+        Victims = spawn(fun() -> process_flag(trap_exit, true), victims(Contexts) end),
+        Changer = spawn_link(fun() -> [begin
+                                           ok = py_semaphore:set_max_concurrent(Pool, N),
+                                           spin(20000)
+                                       end || _ <- lists:seq(1, 50), N <- [1, 5, 3, 2]] end),
+        [[?assertEqual({ok, N}, Result) || {N, Result} <- py_test:join(Job)] || Job <- Steady],
+        exit(Victims, kill),
+        unlink(Changer),
+        exit(Changer, kill),
+        py_test:no_slots_taken(),
+        py_test:eventually(fun() -> py_waiters:count(Limit) =:= 0 end),
+        ?assertEqual([], ets:match(py_waiters, {{note, '_'}, '_', '_'}))
+    end).
+
+victims(Contexts) ->
+    Pids = [spawn_link(fun() -> endless(Contexts, 1) end) || _ <- lists:seq(1, 10)],
+    spin(rand:uniform(100000)),
+    _ = [exit(Pid, kill) || Pid <- Pids],
+    victims(Contexts).
+
+endless(Contexts, N) ->
+    _ = py:call(lists:nth(1 + N rem 2, Contexts), probe, echo, [N], #{timeout => N rem 3}),
+    endless(Contexts, N + 1).
+
+%% Proves that who waits for a slot of a pool that is stopped is told, and does not wait for ever.
+waiters_of_a_stopped_pool(_) ->
+    Pool = py_test:start_pool(1, #{max_concurrent => 1}),
+    [Ctx] = py_test:contexts(Pool),
+    Running = py_test:waiting(Ctx, 600),
+    Waiting = [py_test:async(fun() -> py:call(Ctx, probe, echo, [N], #{timeout => infinity}) end) || N <- lists:seq(1, 10)],
+    _ = [waits(Pid) || {Pid, _} <- Waiting],
+    Cast = py:cast(Ctx, probe, echo, [1]),
+    ok = py_context_router:stop_pool(Pool),
+    ?assertEqual([{error, {context_died, stopped}}], lists:usort([py_test:join(Job) || Job <- [Running | Waiting]])),
+    ?assertMatch({error, {context_died, stopped}}, py:await(Cast)),
+    %% A caller that remembers the pool's limit.
+    ?assertMatch({error, {context_died, stopped}}, py:call(Ctx, probe, echo, [1])).
 
 %% Until the process is waiting for a message.
 waits(Pid) ->

@@ -16,7 +16,7 @@
 %% Calls.
 -export([waiting/2, spinning/1, spinning/2, answers/1, no_slots_taken/0, nothing_left/0]).
 %% OS processes.
--export([os_pid/1, alive/1, rss/1, cpu_ticks/1, signal/2, owner_of/1, port_of/1]).
+-export([os_pid/1, alive/1, parent/1, rss/1, cpu_ticks/1, signal/2, owner_of/1, port_of/1]).
 %% Files.
 -export([temp_file/1, wait_file/1, remove_temp_files/0]).
 %% Chance.
@@ -68,7 +68,7 @@ start_without_pools() ->
 -spec stop_without_pools() -> ok.
 stop_without_pools() ->
     ok = gen_server:stop(erlang_python_sup, shutdown, infinity),
-    _ = persistent_term:erase(py_slots),
+    _ = persistent_term:erase(py_counters),
     ok = application:unload(?APP).
 
 %% The directory of the Python modules that the suites call.
@@ -204,18 +204,22 @@ answers(Target) ->
     end).
 
 -spec no_slots_taken() -> ok.
-no_slots_taken() -> eventually(fun() -> py_semaphore:current() =:= 0 end).
+no_slots_taken() ->
+    lists:foreach(fun(Pool) -> eventually(fun() -> py_semaphore:current(Pool) =:= 0 end) end, limited()).
+
+%% The pools that have a limit.
+limited() ->
+    [Pool || {Pool, _, _} <- ets:tab2list(py_limits)].
 
 %% Waits until no request and no callback is left, and nothing that was kept for one.
 -spec nothing_left() -> ok.
 nothing_left() ->
-    Slots = py_slots:ref(),
-    eventually(fun() -> py_slots:callbacks(Slots) =:= 0 end),
+    eventually(fun() -> py_counters:callbacks() =:= 0 end),
     eventually(fun() -> ets:tab2list(py_callbacks) =:= [] end),
     no_slots_taken(),
-    Tags = [element(6, Route) || Row <- ets:tab2list(py_routes), Route <- tuple_to_list(Row), is_tuple(Route),
-                                 element(1, Route) =:= route],
-    lists:foreach(fun(Tag) -> eventually(fun() -> py_slots:in_flight(Slots, Tag) =:= 0 end) end, lists:usort(Tags)).
+    lists:foreach(
+        fun({Tag, _, Limit}) -> eventually(fun() -> py_slots:in_flight(Limit, Tag) =:= 0 end) end,
+        ets:tab2list(py_tags)).
 
 %% OS processes.
 
@@ -265,11 +269,18 @@ stopped(OsPid) ->
     Stats = filelib:wildcard("/proc/" ++ integer_to_list(OsPid) ++ "/task/*/stat"),
     Stats =/= [] andalso lists:all(fun(File) -> state(File) =:= $T end, Stats).
 
-%% The Erlang port of an OS process, found from outside.
+%% The Erlang port of a Python process, found from outside: the node has started its parent's parent.
 -spec port_of(pos_integer()) -> port().
 port_of(OsPid) ->
-    [Port] = [P || P <- erlang:ports(), erlang:port_info(P, os_pid) =:= {os_pid, OsPid}],
+    Keeper = parent(parent(OsPid)),
+    [Port] = [P || P <- erlang:ports(), erlang:port_info(P, os_pid) =:= {os_pid, Keeper}],
     Port.
+
+-spec parent(pos_integer()) -> non_neg_integer().
+parent(OsPid) ->
+    {ok, Stat} = file:read_file(["/proc/", integer_to_list(OsPid), "/stat"]),
+    [_, Rest] = string:split(Stat, <<") ">>, trailing),
+    binary_to_integer(lists:nth(2, binary:split(Rest, <<" ">>, [global]))).
 
 %% The Erlang process that owns that port.
 -spec owner_of(pos_integer()) -> pid().

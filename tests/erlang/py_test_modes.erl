@@ -1,11 +1,14 @@
 %% The two modes of contexts: groups of cases that run in each, and functions that do. What needs interpreters with a
-%% GIL of their own is skipped, or left out, where Python has none.
+%% GIL of their own is skipped, or left out, where Python has none. The three placements are these two in a port process
+%% that contexts share, and a port process for each context.
 -module(py_test_modes).
 
 -export([groups/1, init_group/2, pool_group/4, start_group/2]).
+-export([placement_groups/1, init_placement/2, placed_pool_group/4]).
 -export([supported/0, in_each/1, with_owngil/1]).
 
 -type mode() :: worker | owngil.
+-type placement() :: worker | owngil | isolated.
 -type config() :: [{atom(), term()}].
 
 %% For groups/0: the same cases in a group of each mode.
@@ -37,6 +40,27 @@ start_group(owngil, Config) ->
 start_in(Mode, Config) ->
     ok = py_test:start([{context_mode, Mode}]),
     [{mode, Mode} | Config].
+
+%% For groups/0: the same cases in a group of each placement.
+-spec placement_groups([atom()]) -> [{placement(), [], [atom()]}].
+placement_groups(Cases) -> [{Placement, [], Cases} || Placement <- [worker, owngil, isolated]].
+
+%% For init_per_group/2: the options of a pool or a context in that placement, in the configuration.
+-spec init_placement(placement(), config()) -> config() | {skip, string()}.
+init_placement(isolated, Config) -> [{options, #{isolation => context}} | Config];
+init_placement(Mode, Config) ->
+    case init_group(Mode, Config) of
+        {skip, _} = Skip -> Skip;
+        InMode -> [{options, #{mode => Mode}} | InMode]
+    end.
+
+%% The same, with a pool in that placement, for the suite to stop again.
+-spec placed_pool_group(placement(), pos_integer(), map(), config()) -> config() | {skip, string()}.
+placed_pool_group(Placement, Size, Opts, Config) ->
+    case init_placement(Placement, Config) of
+        {skip, _} = Skip -> Skip;
+        Placed -> [{pool, py_test:start_pool(Size, maps:merge(Opts, proplists:get_value(options, Placed)))} | Placed]
+    end.
 
 -spec supported() -> [mode(), ...].
 supported() -> [worker | [owngil || py:subinterp_supported()]].

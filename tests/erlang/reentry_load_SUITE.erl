@@ -142,7 +142,7 @@ chain_waits_for_an_ordinary_call(_) ->
         Gate = atom_to_binary(py_test:unique(gate)),
         Busy = py_test:async(fun() -> py:call(B, probe, wait_gate, [Gate]) end),
         Chain = py_test:async(fun() -> py:call(A, calling, call, [other]) end),
-        py_test:eventually(fun() -> py_slots:callbacks(py_slots:ref()) =:= 1 end),
+        py_test:eventually(fun() -> py_counters:callbacks() =:= 1 end),
         ?assertEqual({ok, <<"opened">>}, py:call(C, probe, open_gate, [Gate])),
         ?assertEqual({ok, <<"open">>}, py_test:join(Busy)),
         ?assertEqual({ok, 7}, py_test:join(Chain))
@@ -224,7 +224,7 @@ survivor_is_on_its_own(_) ->
         end),
         ?assertEqual({ok, <<"the starter">>}, py:call(Ctx, calling, call, [leave])),
         receive {pid, Pid} ->
-            py_test:eventually(fun() -> py_slots:callbacks(py_slots:ref()) =:= 0 end),
+            py_test:eventually(fun() -> py_counters:callbacks() =:= 0 end),
             Pid ! outside
         end,
         receive {outside, A, B} -> ?assertMatch({{error, {'NameError', _}}, {ok, 1}}, {A, B}) end

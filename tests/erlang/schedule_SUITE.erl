@@ -8,7 +8,7 @@
 all() -> [{group, worker}, {group, owngil}].
 
 groups() ->
-    Cases = [erlang_function, python_function, long_chains, from_eval_and_coroutines, mixed, errors, limits,
+    Cases = [erlang_function, python_function, kinds_of_markers, long_chains, from_eval_and_coroutines, mixed, errors, limits,
              others_have_their_turn, time_slice, markers, chains_take_turns, late_by_itself, interrupted_in_turn,
              swallowed, stopped, steps_see_no_loop, steps_are_their_request, nested_chain, streams],
     py_test_modes:groups(Cases).
@@ -64,6 +64,13 @@ python_function(Config) ->
     ?assertEqual({ok, 4.0}, py:eval(ctx(Config), "erlang.schedule_py('math', 'sqrt', [16])")),
     ?assertEqual({ok, 4.0}, py:eval(ctx(Config), "erlang.schedule_inline('math', 'sqrt', [16])")),
     ?assertEqual({ok, <<"there">>}, py:call(ctx(Config), '__main__', dotted, [])).
+
+%% Proves that what is returned to go on with can be told from values, and from one another.
+kinds_of_markers(Config) ->
+    ?assertEqual({ok, [[true, false], [true, false], [false, true]]},
+                 py:eval(ctx(Config), "[[isinstance(marker, cls) for cls in (erlang.ScheduleMarker, erlang.InlineScheduleMarker)]"
+                                      " for marker in (erlang.schedule('add', 1), erlang.schedule_py('math', 'sqrt', [1]),"
+                                      " erlang.schedule_inline('math', 'sqrt', [1]))]")).
 
 %% Far beyond Python's limit of recursion.
 long_chains(Config) ->

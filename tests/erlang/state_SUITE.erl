@@ -15,7 +15,8 @@ groups() ->
               limit_counts_keys_not_writers, lock_of_a_dead_process, lock_of_a_process_that_dies, killed_writers,
               wrong_limit_is_named, explained]},
      {python, [python_and_erlang_see_the_same, python_keys, keys_that_python_cannot_hold, python_values, large_values,
-               too_large_values, python_counts, python_errors, python_limit, contexts_share,
+               too_large_values, python_counts, python_errors, python_limit, python_bytes,
+               python_bytes_of_many_keys, python_bytes_under_load, contexts_share,
                exact_from_processes_and_threads, exact_from_interpreters_of_their_own]}].
 
 init_per_suite(Config) -> ok = py_test:start([{max_concurrent, 500}]), Config.
@@ -26,7 +27,9 @@ init_per_testcase(_Case, Config) ->
     ok = py:state_clear(),
     Config.
 
-end_per_testcase(_Case, _Config) -> limit(infinity).
+end_per_testcase(_Case, _Config) ->
+    ok = application:unset_env(erlang_python, max_state_bytes),
+    limit(infinity).
 
 %% Looked at whenever a key is added.
 limit(Max) -> application:set_env(erlang_python, max_state_entries, Max).
@@ -116,7 +119,7 @@ ends_with_the_application(_) ->
 limit_holds(_) ->
     ok = limit(3),
     ?assertEqual([ok, ok, ok], [py:state_store(K, 1) || K <- [a, b, c]]),
-    ?assertEqual({error, {state_full, 3}}, py:state_store(d, 1)),
+    ?assertEqual({error, full}, py:state_store(d, 1)),
     ?assertEqual({error, not_found}, py:state_fetch(d)),
     ?assertEqual(ok, py:state_store(a, 2)),
     ?assertEqual(3, py:state_incr(a)).
@@ -136,9 +139,9 @@ room_comes_back(_) ->
     [ok, ok, {error, _}] = [py:state_store(K, 1) || K <- [a, b, c]],
     ok = py:state_remove(a),
     ok = py:state_remove(not_there),
-    ?assertEqual([ok, {error, {state_full, 2}}], [py:state_store(K, 1) || K <- [c, d]]),
+    ?assertEqual([ok, {error, full}], [py:state_store(K, 1) || K <- [c, d]]),
     ok = py:state_clear(),
-    ?assertEqual([ok, ok, {error, {state_full, 2}}], [py:state_store(K, 1) || K <- [d, e, f]]).
+    ?assertEqual([ok, ok, {error, full}], [py:state_store(K, 1) || K <- [d, e, f]]).
 
 %% Proves that of many processes with a key each exactly as many get in as there is room for.
 limit_is_exact(_) ->
@@ -146,7 +149,7 @@ limit_is_exact(_) ->
     _ = [begin
              ok = py:state_clear(),
              Results = at_once(100, fun(N) -> py:state_store(N, Round) end),
-             ?assertEqual({37, 63}, {count(ok, Results), count({error, {state_full, 37}}, Results)}),
+             ?assertEqual({37, 63}, {count(ok, Results), count({error, full}, Results)}),
              ?assertEqual(37, length(py:state_keys()))
          end || Round <- lists:seq(1, 30)],
     ok.
@@ -214,7 +217,7 @@ killed_writers(_) ->
              _ = [receive {'DOWN', Monitor, process, Pid, killed} -> ok end || {Pid, Monitor} <- Monitors],
              Left = length(py:state_keys()),
              Results = [py:state_store({fresh, N}, N) || N <- lists:seq(1, 30)],
-             ?assertEqual({20 - Left, 10 + Left}, {count(ok, Results), count({error, {state_full, 20}}, Results)}),
+             ?assertEqual({20 - Left, 10 + Left}, {count(ok, Results), count({error, full}, Results)}),
              ok = py:state_clear()
          end || Round <- lists:seq(1, 30)],
     ok.
@@ -234,12 +237,13 @@ wrong_limit_is_named(_) ->
                           application:ensure_all_started(erlang_python))
          end || Wrong <- [0, -1, 1.5, many]],
     ok = py_test:start([{max_concurrent, 500}, {max_state_entries, 1}]),
-    ?assertEqual([ok, {error, {state_full, 1}}], [py:state_store(K, 1) || K <- [a, b]]).
+    ?assertEqual([ok, {error, full}], [py:state_store(K, 1) || K <- [a, b]]).
 
 %% Proves that the error names what it is about and the knob.
 explained(_) ->
     Text = py_error:format_error({state_full, 7}),
     _ = [?assertNotEqual(nomatch, string:find(Text, Part)) || Part <- ["7 keys", "max_state_entries"]],
+    ?assertMatch({match, _}, re:run(py_error:format_error({error, full}), "max_state_entries")),
     ok.
 
 %% Python.
@@ -362,6 +366,70 @@ python_limit(_) ->
          end || Args <- [[state_set, <<"c">>, 1], [state_incr, <<"c">>], [state_decr, <<"c">>]]],
     ?assertEqual({ok, none}, py:call(erlang, state_set, [<<"a">>, 2])),
     ?assertEqual({ok, 2}, py:call(erlang, state_incr, [<<"b">>])).
+
+%% Proves that what Python stores is bounded by its size, and what Erlang stores is not; that replacing a value and removing
+%% one need no more room than there is; and that the error names the knob.
+python_bytes(_) ->
+    ok = application:set_env(erlang_python, max_state_bytes, 1000000),
+    Store = fun(Key, Bytes) ->
+        py:eval(<<"erlang.state_set(key, bytes(n))">>, #{key => Key, n => Bytes})
+    end,
+    ?assertEqual(lists:duplicate(9, {ok, none}), [Store(Key, 100000) || Key <- lists:seq(1, 9)]),
+    {error, {'ErlangError', Text}} = Store(10, 100000),
+    ?assertMatch({match, _}, re:run(Text, "state_full")),
+    ?assertEqual({error, not_found}, py:state_fetch(10)),
+    _ = [?assertEqual({ok, none}, Store(9, 100000 + N)) || N <- lists:seq(1, 50)],
+    ?assertEqual(ok, py:state_store(10, binary:copy(<<0>>, 2000000))),
+    ?assertMatch({error, _}, Store(11, 100000)),
+    ?assertEqual(ok, py:state_remove(1)),
+    ?assertEqual({ok, none}, Store(11, 100000)),
+    %% Erlang has taken it over.
+    ?assertMatch({error, _}, Store(12, 100000)),
+    ?assertEqual(ok, py:state_store(11, binary:copy(<<0>>, 100000))),
+    ?assertEqual({ok, none}, Store(12, 100000)),
+    ?assertMatch({match, _}, re:run(py_error:format_error({state_full, {bytes, 1000000}}), "max_state_bytes")).
+
+%% Proves that keys and counters take room too.
+python_bytes_of_many_keys(_) ->
+    ok = application:set_env(erlang_python, max_state_bytes, 1000000),
+    Fill = fun(Do) ->
+        ok = py:state_clear(),
+        ok = py:exec(iolist_to_binary(["for n in range(100000):\n",
+                                       "    try:\n        ", Do, "\n",
+                                       "    except erlang.ErlangError as error:\n",
+                                       "        assert error.reason == ('state_full', ('bytes', 1000000)), error\n",
+                                       "        break\n",
+                                       "else:\n    raise AssertionError('no bound')\n"])),
+        ets:info(py_state, memory) * erlang:system_info(wordsize)
+    end,
+    _ = [?assert(Fill(Do) < 3000000)
+         || Do <- ["erlang.state_set(n, n)", "erlang.state_incr(n)", "erlang.state_set('k' * 200 + str(n), None)",
+                   "erlang.state_incr(n % 10, 1 << 40000)", "erlang.state_set(n, [[]] * 100)"]].
+
+%% Proves that the bound holds while many write, and that nothing is lost of it: afterwards as much fits as before.
+python_bytes_under_load(_) ->
+    ok = application:set_env(erlang_python, max_state_bytes, 1000000),
+    Code = <<"
+import random, erlang
+def churn(times):
+    refused = 0
+    for _ in range(times):
+        try:
+            erlang.state_set(random.randrange(50), bytes(random.randrange(60000)))
+        except erlang.ErlangError:
+            refused += 1
+        if random.random() < 0.2:
+            erlang.state_delete(random.randrange(50))
+    return refused
+">>,
+    Jobs = [py_test:async(fun() -> ok = py:exec(Ctx, Code), py:call(Ctx, '__main__', churn, [1000]) end)
+            || Ctx <- py_test:contexts(default) ++ py_test:contexts(io)],
+    _ = [?assertMatch({ok, _}, py_test:join(Job)) || Job <- Jobs],
+    Stored = lists:sum([byte_size(V) || K <- py:state_keys(), {ok, V} <- [py:state_fetch(K)]]),
+    %% One value for each of the two processes that write may be under way while the rows are added up.
+    ?assert(Stored =< 1000000 + 2 * 60000),
+    ok = py:state_clear(),
+    ?assertEqual({ok, none}, py:eval(<<"erlang.state_set('all', bytes(990000))">>)).
 
 %% Proves that state is one for all contexts, in all pools and modes.
 contexts_share(_) ->

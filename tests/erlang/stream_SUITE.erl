@@ -11,7 +11,7 @@ suite() -> [{timetrap, {minutes, 1}}].
 all() -> [{group, worker}, {group, owngil}].
 
 groups() ->
-    Cases = [collect, collect_async, collect_what_can_be_iterated, collect_eval, keyword_arguments,
+    Cases = [collect, collect_async, collect_what_can_be_iterated, collect_what_a_coroutine_returns, collect_eval, keyword_arguments,
              definitions_of_exec, empty, what_cannot_be_iterated, errors_in_the_middle,
              values_that_cannot_be_encoded, many_items, large_items, timeouts, messages, messages_of_async,
              errors_come_after_the_items, another_owner, where_it_runs, pulled, pulled_errors, pulled_with_a_timeout,
@@ -47,6 +47,31 @@ collect_what_can_be_iterated(_) ->
     ?assertEqual({ok, [{<<"a">>, 1}]}, py:stream_eval(<<"{'a': 1}.items()">>)),
     ?assertEqual({ok, [<<"x">>, <<"y">>]}, py:stream(builtins, str, [<<"xy">>])),
     ?assertEqual({ok, [0, 10, 20]}, py:stream(streams, 'Old', [])).
+
+%% Proves that of a coroutine that is no generator what it returns is streamed, when it has returned.
+collect_what_a_coroutine_returns(_) ->
+    ?assertEqual({ok, [1, 2, 3]}, py:stream(streams, opened, [count, 1, 4])),
+    ?assertEqual({ok, [1, 2, 3]}, py:stream(streams, opened, [count, 1, 4], #{pause => 0})),
+    ?assertEqual({ok, [1, 2, 3]}, py:stream(streams, opened, [async_count, 1, 4, 0.001])),
+    ?assertEqual({ok, [0, 1, 2]}, py:stream(streams, opened, ['Range', 3])),
+    ?assertEqual({ok, [1, 2]}, py:stream(streams, opened, [list, [1, 2]])),
+    ?assertEqual({ok, [0, 1, 2]}, py:stream(streams, opened, [opened, range, 3])),
+    {ok, Ref} = py:stream_start(streams, opened, [count, 1, 4]),
+    ?assertEqual({[1, 2, 3], done}, received(Ref)),
+    ?assertEqual({ok, 6}, py:stream_fold(fun erlang:'+'/2, 0, {streams, opened, [async_count, 1, 4]})),
+    ok = py:exec(<<"base = 10\nasync def opens():\n    return (base + i for i in range(2))\n">>),
+    ?assertEqual({ok, [10, 11]}, py:stream_eval(<<"opens()">>)),
+    ?assertEqual({ok, [10, 11]}, py:stream('__main__', opens, [])),
+    ?assertMatch({error, {'TypeError', _}}, py:stream(streams, opened, [abs, 1])),
+    ?assertEqual({error, {'ValueError', <<"no">>}}, py:stream(streams, opened, [fail_after, 3, 'ValueError', <<"no">>])),
+    ?assertMatch({error, {'AttributeError', _}}, py:stream(streams, opened, [no_such_function])),
+    ?assertEqual({error, timeout}, py:stream(streams, opens_never, [opens_too_late], #{}, 100)),
+    ok = eventually_state(opens_too_late, <<"closed">>),
+    {ok, Cancelled} = py:stream_start(streams, opens_never, [opens_cancelled]),
+    ok = eventually_state(opens_cancelled, <<"waits">>),
+    ok = py:stream_cancel(Cancelled),
+    ?assertEqual({[], {error, cancelled}}, received(Cancelled)),
+    ok = eventually_state(opens_cancelled, <<"closed">>).
 
 %% Proves that an expression is streamed, with local variables and with what the process has defined.
 collect_eval(_) ->
@@ -327,7 +352,7 @@ streams_and_calls_interleave(_) ->
 many_streams(_) ->
     Ctx = py:context(1),
     Refs = [{N, element(2, py:stream_start(streams, F, [N, N + 500], #{context => Ctx}))}
-            || N <- lists:seq(1, 50), F <- [count, async_count]],
+            || N <- lists:seq(1, 15), F <- [count, async_count]],
     _ = [?assertEqual({lists:seq(N, N + 499), done}, received(Ref)) || {N, Ref} <- Refs],
     Jobs = [py_test:async(fun() -> {N, py:stream(streams, count, [N, N + 5000])} end) || N <- lists:seq(1, 50)],
     _ = [begin

@@ -8,8 +8,8 @@ suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
     [segmentation_fault, abort, exit_with_status, exit_with_success, killed_from_outside, terminated_from_outside,
-     stack_overflow, segmentation_fault_in_owngil, every_caller_is_told, other_pools_do_not_notice,
-     casts_are_told, next_call_works, default_pool_recovers, death_is_logged_with_last_words,
+     stack_overflow, out_of_memory, segmentation_fault_in_owngil, every_caller_is_told, other_pools_do_not_notice,
+     casts_are_told, next_call_works, default_pool_recovers, death_is_logged_with_last_words, a_crash_is_one_report, a_crash_that_is_none,
      pool_that_dies_again_and_again, pool_that_cannot_start_again, isolated_context_dies_alone,
      own_context_dies_alone, contexts_are_replaced, no_zombies, large_request_in_flight].
 
@@ -46,6 +46,13 @@ signalled(Pool, Signal) ->
 %% Proves that an overflow of the C stack is a segmentation fault of that process, nothing more.
 stack_overflow(_) -> dies_of({signal, sigsegv}, fun(Pool) -> py:call(Pool, trouble, overflow_stack, []) end).
 
+%% Proves that C++ code that gets no memory ends the process, and that the log says that this is why.
+out_of_memory(_) ->
+    Id = py_test_log:collect(),
+    dies_of({signal, sigabrt}, fun(Pool) -> py:call(Pool, trouble, more_than_there_is, []) end),
+    _ = py_test_log:wait("the port program is out of memory: the operating system refuses"),
+    py_test_log:stop(Id).
+
 %% Proves that a crash in an interpreter with its own GIL is the same.
 segmentation_fault_in_owngil(_) ->
     py_test_modes:with_owngil(fun() ->
@@ -65,12 +72,12 @@ dies_of(Why, Opts, Fun) ->
 
 %% Proves that all callers in flight, running and queued in every context, are told the same cause.
 every_caller_is_told(_) ->
-    py_test:with_pool(2, #{}, fun(Pool) ->
+    py_test:with_pool(2, #{max_concurrent => 100}, fun(Pool) ->
         OsPid = py_test:os_pid(Pool),
         Running = [py_test:waiting(Ctx, 600) || Ctx <- py_test:contexts(Pool)],
         Queued = [py_test:async(fun() -> py:call(Ctx, probe, echo, [N]) end)
                   || N <- lists:seq(1, 40), Ctx <- py_test:contexts(Pool)],
-        py_test:eventually(fun() -> py_semaphore:current() =:= 82 end),
+        py_test:eventually(fun() -> py_semaphore:current(Pool) =:= 82 end),
         py_test:signal(OsPid, "SEGV"),
         ?assertEqual([{error, {context_died, {signal, sigsegv}}}],
                      lists:usort([py_test:join(Job) || Job <- Running ++ Queued])),
@@ -95,7 +102,7 @@ casts_are_told(_) ->
     py_test:with_pool(1, #{}, fun(Pool) ->
         [Ctx] = py_test:contexts(Pool),
         Refs = [py:cast(Ctx, probe, wait_gate, [<<"never">>]) || _ <- [1, 2, 3]],
-        py_test:eventually(fun() -> py_semaphore:current() =:= 3 end),
+        py_test:eventually(fun() -> py_semaphore:current(Pool) =:= 3 end),
         py_test:signal(busy_os_pid(Pool), "KILL"),
         ?assertEqual([{error, {context_died, {signal, sigkill}}}], lists:usort([py:await(Ref) || Ref <- Refs]))
     end).
@@ -151,6 +158,48 @@ death_event(Pool) ->
                 [_, _] -> Text;
                 _ -> death_event(Pool)
             end
+    end.
+
+%% Proves that a crash is one report: what faulthandler says of it stands there and nowhere else.
+a_crash_is_one_report(_) ->
+    Log = py_test_log:collect(),
+    try
+        py_test:with_pool(1, #{}, fun(Pool) ->
+            {error, _} = py:call(Pool, trouble, segfault, []),
+            py_test:answers(Pool),
+            %% Lines come in order: all that is said of the crash is there by now.
+            ok = py:exec(Pool, "print('afterwards')"),
+            Before = events_until("afterwards"),
+            [{error, Report}] = [Event || Event = {_, Text} <- Before, re:run(Text, "segfault|Fatal|File|SIGSEGV|" ++ atom_to_list(Pool)) =/= nomatch],
+            _ = [?assertMatch({match, _}, re:run(Report, Part))
+                 || Part <- [atom_to_list(Pool), "SIGSEGV", "Fatal Python error: Segmentation fault", "trouble.py", "in segfault"]]
+        end)
+    after
+        py_test_log:stop(Log)
+    end.
+
+events_until(Part) ->
+    receive
+        {py_test_log, Event = #{level := Level}} ->
+            Text = py_test_log:text(Event),
+            case string:find(Text, Part) of
+                nomatch -> [{Level, Text} | events_until(Part)];
+                _ -> []
+            end
+    end.
+
+%% Proves that a process that only says that it crashes is believed for a while, and its lines come all the same.
+a_crash_that_is_none(_) ->
+    Log = py_test_log:collect(),
+    try
+        py_test:with_pool(1, #{}, fun(Pool) ->
+            ok = py:exec(Pool, "import os\nos.write(2, b'Fatal Python error: not at all\\nmore of it\\n')"),
+            ?assertMatch(#{level := warning}, py_test_log:wait("Fatal Python error: not at all")),
+            ?assertMatch(#{level := warning}, py_test_log:wait("more of it")),
+            py_test:answers(Pool)
+        end)
+    after
+        py_test_log:stop(Log)
     end.
 
 %% Proves that a pool that dies again and again leaves the application and the other pools up, and works once it is

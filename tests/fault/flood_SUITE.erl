@@ -61,21 +61,15 @@ settle(Pool) ->
 
 %% Proves that callers killed while they wait for a slot leave none taken, and that those behind them are served.
 killed_waiters_leave_nothing(_) ->
-    Before = py_semaphore:max_concurrent(),
-    ok = py_semaphore:set_max_concurrent(1),
-    try
-        py_test:with_pool(1, #{}, fun(Pool) ->
-            Holder = py_test:waiting(Pool, 0.5),
-            Doomed = [spawn(fun() -> py:call(Pool, probe, echo, [N]) end) || N <- lists:seq(1, 50)],
-            Served = [py_test:async(fun() -> py:call(Pool, probe, echo, [N]) end) || N <- lists:seq(1, 20)],
-            _ = [exit(Pid, kill) || Pid <- Doomed],
-            ?assertEqual({ok, <<"waited">>}, py_test:join(Holder)),
-            ?assertEqual([{ok, N} || N <- lists:seq(1, 20)], [py_test:join(Job) || Job <- Served]),
-            py_test:no_slots_taken()
-        end)
-    after
-        py_semaphore:set_max_concurrent(Before)
-    end.
+    py_test:with_pool(1, #{max_concurrent => 1}, fun(Pool) ->
+        Holder = py_test:waiting(Pool, 0.5),
+        Doomed = [spawn(fun() -> py:call(Pool, probe, echo, [N]) end) || N <- lists:seq(1, 50)],
+        Served = [py_test:async(fun() -> py:call(Pool, probe, echo, [N]) end) || N <- lists:seq(1, 20)],
+        _ = [exit(Pid, kill) || Pid <- Doomed],
+        ?assertEqual({ok, <<"waited">>}, py_test:join(Holder)),
+        ?assertEqual([{ok, N} || N <- lists:seq(1, 20)], [py_test:join(Job) || Job <- Served]),
+        py_test:no_slots_taken()
+    end).
 
 %% Proves that far more callers than slots are either served or told of the overload, and nothing else.
 overload_is_refused_and_passes(_) ->
@@ -204,7 +198,7 @@ survives(Frames) ->
         Port = py_test:port_of(OsPid),
         Before = py_test:rss(OsPid),
         _ = [begin
-                 true = erlang:port_command(Port, Frame),
+                 ok = py_writer:send(Port, self(), Frame, infinity),
                  ?assertEqual({N, Frame, {ok, N}}, {N, Frame, py:call(Pool, probe, echo, [N])})
              end || {N, Frame} <- lists:zip(lists:seq(1, length(Frames)), Frames)],
         ?assertEqual(OsPid, py_test:os_pid(Pool)),
@@ -213,12 +207,12 @@ survives(Frames) ->
 
 %% Proves that replies of megabytes wait in bounded memory for an owner that does not read, and arrive when it does.
 slow_owner(_) ->
-    py_test:with_pool(2, #{}, fun(Pool) ->
+    py_test:with_pool(2, #{max_concurrent => 10}, fun(Pool) ->
         OsPid = py_test:os_pid(Pool),
         Owner = py_test:owner_of(OsPid),
         true = erlang:suspend_process(Owner),
         Jobs = [py_test:async(fun() -> py:call(Pool, probe, answer, [N, 3 bsl 20], #{}) end) || N <- lists:seq(1, 10)],
-        py_test:eventually(fun() -> py_semaphore:current() =:= 10 end),
+        py_test:eventually(fun() -> py_semaphore:current(Pool) =:= 10 end),
         timer:sleep(300),
         true = erlang:resume_process(Owner),
         _ = [begin

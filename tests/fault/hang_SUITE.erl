@@ -3,6 +3,8 @@
 -compile([export_all, nowarn_export_all]).
 
 -include_lib("stdlib/include/assert.hrl").
+-include("../../erlang_src/py_route.hrl").
+-include("../../erlang_src/py_attempt.hrl").
 
 suite() -> [{timetrap, {minutes, 3}}].
 
@@ -11,7 +13,7 @@ all() ->
      c_loop_is_killed, regular_expression_is_killed, c_loop_in_owngil_is_killed, everybody_is_told_of_the_kill,
      grace_of_infinity_kills_nobody, killed_caller_leaves_a_request_that_ends, slot_stays_taken_until_python_is_done,
      frozen_process_is_killed, frozen_process_without_a_timeout_can_be_resumed, memory_limit_kills,
-     memory_limit_of_one_context, many_timeouts].
+     memory_limit_of_one_context, many_timeouts, late_replies_leave_nothing].
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
@@ -135,19 +137,15 @@ killed_caller_leaves_a_request_that_ends(_) ->
 
 %% Proves that a caller that timed out does not make room for the next call while Python still works for it.
 slot_stays_taken_until_python_is_done(_) ->
-    Before = py_semaphore:max_concurrent(),
-    py_test:with_pool(1, #{hard_timeout_grace => infinity}, fun(Pool) ->
+    py_test:with_pool(1, #{hard_timeout_grace => infinity, max_concurrent => 1}, fun(Pool) ->
         Ctx = py_context_router:get_context(Pool),
         {ok, _} = py:call(Ctx, trouble, say, [<<"loaded">>]),
-        ok = py_semaphore:set_max_concurrent(1),
-        try
-            ?assertEqual({error, timeout}, py:call(Ctx, trouble, stubborn, [3.0], #{timeout => 300})),
-            ?assertEqual(1, py_semaphore:current()),
-            ?assertEqual({error, {overloaded, 1, 1}}, py:call(probe, echo, [1], #{}, 20)),
-            py_test:no_slots_taken()
-        after
-            py_semaphore:set_max_concurrent(Before)
-        end
+        ?assertEqual({error, timeout}, py:call(Ctx, trouble, stubborn, [3.0], #{timeout => 300})),
+        ?assertEqual(1, py_semaphore:current(Pool)),
+        ?assertEqual({error, {overloaded, 1, 1}}, py:call(Ctx, probe, echo, [1], #{timeout => 20})),
+        %% Other pools have limits of their own.
+        ?assertEqual({ok, 1}, py:call(probe, echo, [1])),
+        py_test:no_slots_taken()
     end).
 
 %% Proves that a process that is stopped as a whole is killed once a call in it has timed out and the grace is over.
@@ -171,7 +169,7 @@ frozen_process_without_a_timeout_can_be_resumed(_) ->
         Large = binary:copy(<<"x">>, 5 bsl 20),
         Jobs = [{V, py_test:async(fun() -> py:call(Ctx, probe, echo, [V], #{timeout => infinity}) end)}
                 || V <- [1, 2, Large]],
-        py_test:eventually(fun() -> py_semaphore:current() >= 3 end),
+        py_test:eventually(fun() -> py_semaphore:current(Pool) >= 3 end),
         ?assertEqual({ok, 4.0}, py:call(default, math, sqrt, [16])),
         py_test:signal(OsPid, "CONT"),
         _ = [?assert({ok, V} =:= py_test:join(Job)) || {V, Job} <- Jobs],
@@ -217,6 +215,33 @@ many_timeouts(_) ->
     py_test:no_slots_taken(),
     _ = [?assertEqual({ok, 1}, py:call(Ctx, probe, echo, [1])) || Ctx <- Contexts],
     ok.
+
+%% Proves that a reply that comes just when its caller gives up is its result or lost, and never left in its mailbox: tried at
+%% a hundred thousand moments around that.
+late_replies_leave_nothing(_) ->
+    Owner = spawn_link(fun swallow/0),
+    Sender = spawn_link(fun reply_at_once/0),
+    Route = (py_tables:route(py:context(1)))#route{ctx = Owner, owner = Owner},
+    Results = [begin
+        Alias = monitor(process, Owner, [{alias, reply_demonitor}]),
+        Sender ! Alias,
+        ok = spin(N rem 500),
+        Attempt = #attempt{target = routed, operation = none, flags = 0, caller = py_env:caller(), timeout = 1, at = flight,
+                           route = Route, alias = Alias},
+        Result = py_request:result(expired, Attempt),
+        {Result, receive {py_reply, _, _} -> stray after 0 -> nothing end}
+    end || N <- lists:seq(1, 100000)],
+    %% Both ends were met, so the moment between them was.
+    ?assertEqual([{{error, timeout}, nothing}, {{ok, late}, nothing}], lists:usort(Results)).
+
+swallow() -> receive _ -> swallow() end.
+
+reply_at_once() ->
+    receive Alias -> Alias ! {py_reply, Alias, term_to_binary({ok, late})} end,
+    reply_at_once().
+
+spin(0) -> ok;
+spin(N) -> spin(N - 1).
 
 expected({ok, _}) -> true;
 expected({error, timeout}) -> true;

@@ -14,7 +14,7 @@ init_per_testcase(_Case, Config) ->
     {ok, Peer, _} = peer:start_link(#{connection => standard_io,
                                       args => ["+P", "1024", "-pa", filename:dirname(code:which(?MODULE))]}),
     ok = peer:call(Peer, code, add_pathsa, [code:get_path()]),
-    ok = peer:call(Peer, py_test, start, []),
+    ok = peer:call(Peer, py_test, start, [[{send_names, [{somebody, 'nowhere@localhost'}]}]]),
     [{peer, Peer} | Config].
 
 end_per_testcase(_Case, Config) ->

@@ -5,8 +5,8 @@
 #include <cstdlib>
 #include <memory>
 
-#include "etf/decode.h"
-#include "etf/encode.h"
+#include "conversion/decode.h"
+#include "conversion/encode.h"
 
 using namespace erlang_python;
 

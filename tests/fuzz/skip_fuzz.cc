@@ -25,9 +25,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   require(!term->empty() && reader.position() == start + term->size());
 
   std::size_t atom_bytes = 0;
+  std::size_t heap_bytes = 0;
   TermReader again(*term);
-  const auto whole = again.skip([&](std::string_view name) { atom_bytes += name.size(); });
+  const auto whole = again.skip([&](std::string_view name) { atom_bytes += name.size(); }, heap_bytes);
   require(whole && again.at_end() && atom_bytes <= 2 * term->size());
+  require(heap_bytes <= 100 * term->size());  // a fun without free variables takes most
 
   TermReader cut(term->first(term->size() - 1));
   require(!cut.skip());

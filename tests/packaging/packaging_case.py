@@ -62,13 +62,17 @@ class PackagingCase(unittest.TestCase):
         command = ("erl", "-noinput", *erl_arguments, "-eval", CALL_PYTHON)
         return self.run_command(*command, cwd=self.folder, **environment)
 
-    def copy_sources(self, target: pathlib.Path) -> None:
-        """Copies what a clone of this tree would hold, with the changes that are not committed yet."""
+    def copy_sources(self, target: pathlib.Path, only: tuple[str, ...] = ("",)) -> None:
+        """Copies what a clone of this tree would hold, with the changes that are not committed yet.
+
+        `only`: files, and folders with all that is in them.
+        """
         command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
         listed = subprocess.run(command, cwd=TOP, stdout=subprocess.PIPE, check=True).stdout.decode()
         for name in filter(None, listed.split("\0")):
             source = TOP / name
-            if source.exists():
+            wanted = any(not part or name == part or name.startswith(part + "/") for part in only)
+            if wanted and source.exists():
                 (target / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, target / name, follow_symlinks=False)
 

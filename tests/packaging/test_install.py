@@ -1,9 +1,19 @@
 """`meson install` puts the application into an Erlang library path, and OTP's own tools make a release of it."""
 
 import pathlib
+import re
 import shutil
 
 from packaging_case import BUILD, CALL_PYTHON, PackagingCase, library_path
+
+WITHOUT_LIBPYTHON = """
+    {ok, _} = application:ensure_all_started(erlang_python),
+    Error = py:call(math, sqrt, [16]),
+    io:format("error: ~ts~n", [py_error:format_error(Error)]),
+    {ok, _} = py_context_router:start_pool(found, 1, #{env => [{"LD_LIBRARY_PATH", "%s"}]}),
+    io:format("with LD_LIBRARY_PATH: ~w~n", [py:call(found, math, sqrt, [16])]),
+    halt().
+"""
 
 
 class Install(PackagingCase):
@@ -19,6 +29,35 @@ class Install(PackagingCase):
         [application] = libraries.glob("erlang_python-*")
         printed = self.call_python(ERL_LIBS=str(libraries))
         self.assertIn(f"called from {application}", printed)
+
+    def test_port_program_is_stripped(self) -> None:
+        """Proves that what is installed has no debugging symbols, which are most of the file."""
+        [application] = self.install().glob("erlang_python-*")
+        self.assertLess((application / "priv" / "erlang_python_port").stat().st_size, 2_000_000)
+
+    def test_missing_libpython(self) -> None:
+        """Proves that without libpython error and log say what the loader says, and that LD_LIBRARY_PATH helps."""
+        libraries = self.install()
+        [application] = libraries.glob("erlang_python-*")
+        program = application / "priv" / "erlang_python_port"
+        folder = self.library_folder(program)
+        program.write_bytes(program.read_bytes().replace(folder.encode(), b"/" + b"x" * (len(folder) - 1)))
+        if "not found" not in self.run_command("ldd", program, cwd=self.folder):
+            self.skipTest("this machine has the library in another place as well")
+        printed = self.run_command(
+            "erl", "-noinput", "-eval", WITHOUT_LIBPYTHON % folder, cwd=self.folder, ERL_LIBS=str(libraries)
+        )
+        sentence = r"libpython[\d.]+so[\d.]+: cannot open shared object file"
+        self.assertRegex(printed, r"error: .*" + sentence)
+        self.assertRegex(printed, r"pool default does not start: .*" + sentence)
+        self.assertIn("with LD_LIBRARY_PATH: {ok,4.0}", printed)
+
+    def library_folder(self, program: pathlib.Path) -> str:
+        """Where the program looks for libpython."""
+        [found] = re.findall(
+            r"\[(.*)\]", self.run_command("sh", "-c", f"readelf -d {program} | grep PATH", cwd=self.folder)
+        )
+        return str(found)
 
     def test_second_install_replaces_the_first(self) -> None:
         """Proves that a file of an older version does not stay behind."""

@@ -1,8 +1,9 @@
 """Another rebar3 project depends on this one: compiled, run, and put into a release, without a network."""
 
+import re
 import shutil
 
-from packaging_case import CALL_PYTHON, PackagingCase
+from packaging_case import CALL_PYTHON, TOP, PackagingCase
 
 REBAR_CONFIG = """
 {{erl_opts, [debug_info]}}.
@@ -39,6 +40,11 @@ class Rebar3(PackagingCase):
         self.write(self.project / "src" / "demo.app.src", APP_SRC)
         self.write(self.project / "src" / "demo.erl", DEMO_ERL)
 
+    def package_files(self) -> list[str]:
+        text = (TOP / "erlang_src" / "erlang_python.app.src").read_text(encoding="utf-8")
+        [listed] = re.findall(r"\{files, \[(.*?)\]\}", text, re.DOTALL)
+        return re.findall(r'"([^"]+)"', listed)
+
     def ebins(self, *folders: str) -> list[str]:
         found = [str(path) for folder in folders for path in (self.project / "_build/default" / folder).glob("*/ebin")]
         self.assertTrue(found)
@@ -67,8 +73,11 @@ class Rebar3(PackagingCase):
         self.assertIn(f"called from {target}/lib/erlang_python-", printed)
 
     def test_checkout(self) -> None:
-        """Proves that a folder in _checkouts is compiled with its port program, and runs."""
+        """Proves that a folder in _checkouts is compiled with its port program, and runs.
+
+        It has no more than the files that the application says a package of it holds, and the link that rebar3 needs.
+        """
         self.make_project("erlang_python")
-        self.copy_sources(self.project / "_checkouts" / "erlang_python")
+        self.copy_sources(self.project / "_checkouts" / "erlang_python", (*self.package_files(), "src"))
         self.run_command("rebar3", "compile", cwd=self.project)
         self.call_python("-pa", *self.ebins("lib", "checkouts"))

@@ -149,6 +149,24 @@ TEST_CASE("decode: keys that Python cannot hold are errors that name them") {
   CHECK(long_key.ends_with("...')"));
 }
 
+TEST_CASE("decode: what is opaque is as deep as the terms around it and in it") {
+  // Tuples around an improper list whose tail is nested.
+  const auto deep = [](std::size_t around, std::size_t within) {
+    Buffer bytes;
+    for (std::size_t i = 0; i < around; ++i) bytes = std::move(bytes) + Buffer{104, 1};
+    bytes = std::move(bytes) + Buffer{108, 0, 0, 0, 1, 97, 1};
+    for (std::size_t i = 0; i < within; ++i) bytes = std::move(bytes) + Buffer{104, 1};
+    return std::move(bytes) + Buffer{97, 7};
+  };
+  for (const std::size_t around : {0, 1, 500, 999}) {
+    const Buffer last = deep(around, 999 - around);
+    CHECK(decoded_repr(last).find("improper list") != std::string::npos);
+    TermReader skipper{Bytes(last)};
+    CHECK(skipper.skip().has_value());
+    CHECK(decoded_repr(deep(around, 1000 - around)).find("improper list") == std::string::npos);
+  }
+}
+
 TEST_CASE("decode: a thousand levels arrive, one more is the error depth") {
   CHECK(decoded_repr(nested_lists(1000)).size() > 2000);
   CHECK(decoded_repr(nested_lists(1001)).ends_with("ConversionError: 'depth'"));

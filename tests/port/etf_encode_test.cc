@@ -55,6 +55,16 @@ TEST_CASE("encode: built-in values arrive as they were") {
   }
 }
 
+TEST_CASE("encode: None is the atom that was asked for, and no other value is") {
+  constexpr EncodeOptions kNil{.none = "nil"};
+  CHECK(encode("None").bytes == atom_bytes("none"));
+  CHECK(encode("None", kNil).bytes == atom_bytes("nil"));
+  CHECK(encode("[None]", kNil).bytes == list_of({atom_bytes("nil")}));
+  CHECK(encode("True", kNil).bytes == atom_bytes("true"));
+  CHECK(error_of("{None: 1, erlang.Atom('nil'): 2}", kNil) != "");
+  CHECK(error_of("{None: 1, erlang.Atom('none'): 2}", kNil) == "");
+}
+
 TEST_CASE("encode: floats keep every bit; what is not a number is an atom") {
   CHECK(encode("-0.0").bytes == Buffer{70, 0x80, 0, 0, 0, 0, 0, 0, 0});
   CHECK(encode("float('nan')").bytes == atom_bytes("nan"));

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "etf/decode.h"
-#include "etf/encode.h"
+#include "conversion/decode.h"
+#include "conversion/encode.h"
 #include "etf_samples.h"
 
 namespace erlang_python {

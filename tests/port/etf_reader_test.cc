@@ -206,6 +206,7 @@ TEST_CASE("reader: the visitor of skip sees each atom, also those of nodes and m
   const Buffer pid = Buffer{88} + atom_bytes("n@h") + Buffer(12, 0);
   const Buffer term = Buffer{104, 3} + pid + Buffer{113} + atom_bytes("lists") + atom_bytes("map") + Buffer{97, 2} +
                       Buffer{100, 0, 1, 0xE9};
-  CHECK(reader_of(term).skip(visit));
+  std::size_t heap_bytes = 0;
+  CHECK(reader_of(term).skip(visit, heap_bytes));
   CHECK(names == std::vector<std::string>{"n@h", "lists", "map", "\xC3\xA9"});
 }

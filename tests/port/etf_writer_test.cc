@@ -124,3 +124,47 @@ TEST_CASE("writer: shrinking keeps the contents") {
   out.binary("still usable, and grows again");
   CHECK(out.size() == 34);
 }
+
+TEST_CASE("writer: what a term takes when it is decoded has a limit of its own") {
+  TermWriter out(TermLimits{.bytes = 1000, .heap_bytes = 100});
+  out.list_header(6);  // 96 bytes of cells for 6 bytes of elements
+  CHECK(!out.overflowed());
+  CHECK(out.heap_bytes() == 96);
+  out.real(1.5);
+  CHECK(out.overflowed());
+  CHECK(out.excess(0, 0).bytes == 112);
+  CHECK(out.excess(0, 0).max_bytes == 100);
+  out.truncate(0);
+  CHECK(!out.overflowed());
+  out.tuple_header(0);
+  out.nil();
+  out.integer(INT64_C(1) << 40);
+  out.atom("name");
+  CHECK(out.heap_bytes() == 0);
+  out.tuple_header(2);
+  CHECK(out.heap_bytes() == 24);
+  out.map_header(1);
+  CHECK(out.heap_bytes() == 24 + 48);
+  out.binary("four");
+  CHECK(out.heap_bytes() == 24 + 48 + 28);
+  CHECK(!out.overflowed());
+  out.integer(INT64_MIN);
+  CHECK(out.excess(0, 0).bytes == 24 + 48 + 28 + 16);
+}
+
+TEST_CASE("writer: an integer that no BEAM holds is refused by its own size, others by that of the value") {
+  TermWriter out(TermLimits{.bytes = 1000, .heap_bytes = 1000, .integer_bytes = 50});
+  CHECK(out.has_room_for_integer(50));
+  CHECK(!out.has_room_for_integer(51));
+  CHECK(out.overflowed());
+  CHECK(out.excess(0, 0).bytes == 51);
+  CHECK(out.excess(0, 0).max_bytes == 50);
+  out.clear();
+  CHECK(!out.overflowed());
+  TermWriter small(TermLimits{.bytes = 20});
+  small.nil();
+  CHECK(!small.has_room_for_integer(30));
+  CHECK(small.overflowed());
+  CHECK(small.excess(1, 5).bytes == 30);
+  CHECK(small.excess(1, 5).max_bytes == 15);
+}

@@ -10,10 +10,6 @@ using namespace erlang_python;
 
 namespace {
 
-Bytes bytes_of(const std::string& text) { return {reinterpret_cast<const std::uint8_t*>(text.data()), text.size()}; }
-std::string text_of(const Frame& frame) {
-  return {reinterpret_cast<const char*>(frame.bytes().data()), frame.bytes().size()};
-}
 constexpr std::int64_t kMinuteNs = 60'000'000'000;
 
 }  // namespace
@@ -29,8 +25,8 @@ TEST_CASE("pieces of two senders do not mix") {
   const auto whole_a = pieces.finish(bytes_of(a), bytes_of("3"));
   REQUIRE(whole_a);
   REQUIRE(whole_b);
-  CHECK(text_of(*whole_a) == "123");
-  CHECK(text_of(*whole_b) == "xy");
+  CHECK(text_of(whole_a->bytes()) == "123");
+  CHECK(text_of(whole_b->bytes()) == "xy");
   CHECK(pieces.kept_bytes() == 0);
 }
 
@@ -38,7 +34,7 @@ TEST_CASE("a last piece without others is the whole") {
   PieceAssembler pieces(1000);
   const auto whole = pieces.finish(bytes_of("a"), bytes_of("only"));
   REQUIRE(whole);
-  CHECK(text_of(*whole) == "only");
+  CHECK(text_of(whole->bytes()) == "only");
 }
 
 TEST_CASE("too large a value is dropped with its later pieces") {
@@ -60,5 +56,5 @@ TEST_CASE("what a killed sender left is dropped after a minute, and never taken 
   CHECK_FALSE(pieces.finish(bytes_of("dead"), bytes_of("2")));
   const auto alive = pieces.finish(bytes_of("alive"), bytes_of("2"));
   REQUIRE(alive);
-  CHECK(text_of(*alive) == "12");
+  CHECK(text_of(alive->bytes()) == "12");
 }

@@ -23,7 +23,9 @@ Result<PortConfig> read(Write write) {
 
 TEST_CASE("values of every type") {
   const auto config = read([](TermWriter& out) {
-    out.map_header(6);
+    out.map_header(9);
+    out.atom("none_as");
+    out.atom("nil");
     out.atom("pool");
     out.binary("ml");
     out.atom("venv");
@@ -37,16 +39,24 @@ TEST_CASE("values of every type") {
     out.nil();
     out.atom("memory_limit");
     out.integer(std::int64_t{8} << 30);
+    out.atom("max_callbacks");
+    out.integer(7);
+    out.atom("max_term_bytes");
+    out.integer(1 << 20);
     out.atom("sandbox");
     out.integer(2);
   });
   REQUIRE(config);
+  CHECK(config->max_callbacks == 7);
+  CHECK(config->term_limits(10).heap_bytes == 1 << 20);
+  CHECK(config->term_limits(10).bytes == config->max_value_bytes + 10);
+  CHECK(config->none_as == "nil");
   CHECK(config->pool == "ml");
   CHECK(config->venv.empty());
   CHECK(config->paths == std::vector<std::string>{"/a", "/b"});
   CHECK(config->imports.empty());
   CHECK(config->memory_limit == std::size_t{8} << 30);
-  CHECK(config->sandbox == Sandbox::kStrict);
+  CHECK(config->sandbox == SandboxLevel::kStrict);
 }
 
 TEST_CASE("a bad entry is named") {
@@ -67,7 +77,7 @@ TEST_CASE("a bad entry is named") {
   const auto sandbox = read([](TermWriter& out) {
     out.map_header(1);
     out.atom("sandbox");
-    out.integer(3);
+    out.integer(4);
   });
   REQUIRE_FALSE(sandbox);
   CHECK(sandbox.error().message == "configuration: bad value of sandbox");

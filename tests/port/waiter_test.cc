@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 #include "base/unique_fd.h"
-#include "python/wake_slot.h"
+#include "thread/wake_slot.h"
 
 namespace erlang_python {
 namespace {

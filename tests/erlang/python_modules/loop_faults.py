@@ -39,6 +39,20 @@ def numbers(count: int) -> Iterator[int]:
     yield from range(count)
 
 
+async def asks(name: str) -> object:
+    await asyncio.sleep(0)
+    return erlang.call(name)
+
+
+def slow_items(seconds: float) -> Iterator[int]:
+    """The last one comes in a turn of its own, which takes so long."""
+    yield 1
+    time.sleep(0.01)
+    yield 2
+    time.sleep(seconds)
+    yield 3
+
+
 def in_thread(name: str) -> object:
     results: list[object] = []
     thread = threading.Thread(target=lambda: results.append(erlang.call(name)))

@@ -8,6 +8,7 @@ import ssl
 import sys
 import threading
 import time
+import warnings
 
 import erlang
 
@@ -349,11 +350,17 @@ def mode():
 def installed():
     """The names of the loops that asyncio makes before and after `install`, and after it is taken back."""
     names = [asyncio.run(_name())]
-    erlang.install()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        erlang.install(silent=True)
+        silent = len(caught)
+        erlang.install()
+        names.append((silent, [(w.category.__name__, w.filename == __file__) for w in caught]))
     try:
         names.append(asyncio.run(_name()))
         names.append(asyncio.get_event_loop_policy() is erlang.get_event_loop_policy())
         names.append(isinstance(asyncio.get_event_loop_policy(), erlang.EventLoopPolicy))
+        names.append(erlang.ErlangEventLoopPolicy is erlang.EventLoopPolicy)
     finally:
         asyncio.set_event_loop_policy(None)
     names.append(asyncio.run(_name()))

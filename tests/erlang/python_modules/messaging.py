@@ -161,3 +161,13 @@ def self_and_thread():
 def selves(name, depth):
     """The process that each level is called by, outermost first."""
     return [erlang.self()] + (erlang.call(name, depth - 1) if depth > 0 else [])
+
+
+def identity_of_atom(name):
+    """An atom that Erlang was not asked for."""
+    return erlang.Atom(name)
+
+
+def raise_new(name):
+    """An exception of a class of this name."""
+    raise type(name, (Exception,), {})("new")

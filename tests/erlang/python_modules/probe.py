@@ -1,5 +1,6 @@
 """Small functions that the Common Test suites call: they show how values, names and threads look from Python."""
 
+import glob
 import os
 import sys
 import threading
@@ -40,6 +41,21 @@ def pid():
 def thread():
     """The OS thread that runs this: tells the contexts of one pool apart."""
     return threading.get_native_id()
+
+
+def _name(directory):
+    with open(f"{directory}/comm") as file:
+        return file.read().strip()
+
+
+def thread_name():
+    """What the operating system calls the thread that runs this."""
+    return _name(f"/proc/self/task/{threading.get_native_id()}")
+
+
+def threads_named(name):
+    """How many threads of the process it calls so."""
+    return sum(_name(directory) == name for directory in glob.glob("/proc/self/task/*"))
 
 
 def place():

@@ -6,8 +6,7 @@ import socket
 import tempfile
 import threading
 
-import _erlang_loop
-import erlang._loop  # noqa: F401  (registers the types)
+from erlang._selector import Selector
 
 R, W = selectors.EVENT_READ, selectors.EVENT_WRITE
 
@@ -247,7 +246,7 @@ def compare():
     """The cases in which the two do not answer alike: name, ours, CPython's."""
     differences = []
     for case in CASES:
-        ours, theirs = _erlang_loop.Selector(), selectors.EpollSelector()
+        ours, theirs = Selector(), selectors.EpollSelector()
         answers = repr(case(ours)), repr(case(theirs))
         ours.close()
         theirs.close()
@@ -258,7 +257,7 @@ def compare():
 
 def wakes():
     """wake() ends select() at once, the next one when none runs, and only one; after close() it does nothing."""
-    selector = _erlang_loop.Selector()
+    selector = Selector()
     selector.wake()
     selector.wake()
     before = selector.select()
@@ -272,7 +271,7 @@ def wakes():
 
 def second_thread():
     """A second thread in select() is refused: a libuv loop belongs to one thread at a time."""
-    selector = _erlang_loop.Selector()
+    selector = Selector()
     first = threading.Thread(target=selector.select)
     first.start()
     answer = None
@@ -287,7 +286,7 @@ def second_thread():
 
 
 def closed_while_sleeping():
-    selector = _erlang_loop.Selector()
+    selector = Selector()
     answers = []
     sleeper = threading.Thread(target=lambda: answers.append(_error(selector.select)))
     sleeper.start()

@@ -50,8 +50,20 @@ class Old:
         return index * 10
 
 
-async def coroutine_of_a_list():
-    return [1, 2]
+async def opened(kind, *args, pause=0.01):
+    """A coroutine that waits, and returns what is streamed: the value of the function ``kind`` of this module or builtins."""
+    await asyncio.sleep(pause)
+    return (globals().get(kind) or getattr(builtins, kind))(*args)
+
+
+async def opens_never(key):
+    """A coroutine that never gets to its generator, and tells in the shared state that it was left."""
+    erlang.state_set(key, "waits")
+    try:
+        await asyncio.sleep(3600)
+        return iter(())
+    finally:
+        erlang.state_set(key, "closed")
 
 
 def fail_after(items, class_name, *args):

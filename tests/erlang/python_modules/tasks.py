@@ -52,7 +52,7 @@ class Awaitable:
 
 
 # Holds the GIL for some tenths of a second without running any bytecode, and then returns an awaitable.
-held = functools.partial(max, [Awaitable("given")], key=range(6_000_000).count)
+held = functools.partial(max, [Awaitable("given")], key=range(20_000_000).count)
 
 
 _gates = {}

@@ -2,6 +2,7 @@
 
 import os
 import re
+import resource
 import sys
 import time
 
@@ -31,6 +32,15 @@ def overflow_stack():
     for _ in range(3_000_000):
         nested = filter(None, nested)
     return list(nested)
+
+
+def more_than_there_is():
+    """Small here, but not where it is encoded: in a frame, which the parts are not too large for."""
+    value = [bytes(100_000)] * 600
+    with open("/proc/self/statm", encoding="ascii") as file:
+        taken = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + (32 << 20), resource.RLIM_INFINITY))
+    return value
 
 
 def spin():

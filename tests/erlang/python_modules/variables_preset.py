@@ -1,0 +1,5 @@
+"""Sets context variables when it is imported."""
+
+import variables
+
+variables.set_both(50)

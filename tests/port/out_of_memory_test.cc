@@ -1,0 +1,73 @@
+// Whoever has no memory left ends the process with a sentence, and throws nothing that somebody below could catch.
+#include "base/out_of_memory.h"
+
+#include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <functional>
+#include <new>
+#include <string>
+
+#include "base/unique_fd.h"
+
+using namespace erlang_python;
+
+namespace {
+
+struct End {
+  int status = 0;
+  std::string said;
+};
+
+/// How a child ends that does this, and catches everything.
+End end_of(const std::function<void()>& act) {
+  std::array<int, 2> ends{};
+  REQUIRE(pipe(ends.data()) == 0);
+  const UniqueFd read_end(ends[0]);
+  UniqueFd write_end(ends[1]);
+  const pid_t child = fork();
+  if (child == 0) {
+    setrlimit(RLIMIT_CORE, std::array<rlimit, 1>{}.data());
+    std::signal(SIGABRT, SIG_DFL);
+    dup2(write_end.get(), STDERR_FILENO);
+    try {
+      act();
+    } catch (...) {
+      _exit(1);
+    }
+    _exit(0);
+  }
+  write_end = UniqueFd();
+  End end;
+  std::array<char, 512> words{};
+  for (ssize_t n = read(read_end.get(), words.data(), words.size()); n > 0;
+       n = read(read_end.get(), words.data(), words.size())) {
+    end.said.append(words.data(), static_cast<std::size_t>(n));
+  }
+  REQUIRE(waitpid(child, &end.status, 0) == child);
+  return end;
+}
+
+}  // namespace
+
+TEST_CASE("out of memory: the sentence says how much was refused") {
+  const End end = end_of([] { end_out_of_memory(123'456); });
+  CHECK(WIFSIGNALED(end.status));
+  CHECK(WTERMSIG(end.status) == SIGABRT);
+  CHECK(end.said.find("out of memory: the operating system refuses 123456 bytes") != std::string::npos);
+  CHECK(end.said.back() == '\n');
+}
+
+TEST_CASE("out of memory: new ends the process too") {
+  const End end = end_of([] {
+    end_when_out_of_memory();
+    std::get_new_handler()();
+  });
+  CHECK(WIFSIGNALED(end.status));
+  CHECK(WTERMSIG(end.status) == SIGABRT);
+  CHECK(end.said.find("out of memory") != std::string::npos);
+}
