@@ -1,4 +1,4 @@
-"""Called by `meson install`: copies the built OTP application to its place in an Erlang library path.
+"""Called by `meson install`: copies the built OTP application, stripped, to its place in an Erlang library path.
 
 Arguments: the built application, the target (absolute, or relative to Meson's prefix). DESTDIR is put in front.
 """
@@ -6,6 +6,7 @@ Arguments: the built application, the target (absolute, or relative to Meson's p
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 
 source = pathlib.Path(sys.argv[1])
@@ -18,4 +19,6 @@ if not (source / "ebin" / "erlang_python.app").exists():
 if target.exists():
     shutil.rmtree(target)
 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.new"))
+if strip := shutil.which("strip"):
+    subprocess.run([strip, target / "priv" / "erlang_python_port"], check=True)
 print(f"Installing the application to {target}")
