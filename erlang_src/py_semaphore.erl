@@ -202,8 +202,9 @@ init(Max) ->
 %% After a restart of this process: all may be in the middle of something.
 -spec handle_continue(adopt, #state{}) -> {noreply, #state{}}.
 handle_continue(adopt, State) ->
-    ok = py_waiters:adopt(),
-    {noreply, lists:foldl(fun adopt/2, State, py_limits:all())}.
+    Limits = py_limits:all(),
+    ok = py_waiters:adopt(Limits),
+    {noreply, lists:foldl(fun adopt/2, State, Limits)}.
 
 adopt(Limit, State) ->
     Next = case py_slots:in_debt(Limit) of
@@ -308,7 +309,7 @@ handle_info({'DOWN', Monitor, process, _, _} = Message, State = #state{tags = Ta
     case py_tags:down(Monitor, Tags) of
         {Owner, Limits, Next} ->
             ok = py_owed:forget(Owner),
-            ok = py_waiters:died(Owner),
+            ok = py_waiters:died(Owner, Limits),
             {noreply, lists:foldl(fun serve/2, State#state{tags = Next}, Limits)};
         unknown ->
             py_unexpected:message(Message, State)

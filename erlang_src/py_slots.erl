@@ -387,19 +387,38 @@ sweep_tag(Limit, Tag) ->
         nested_entries(Limit) ++ entries(Limit)).
 
 sweep(Limit, Slot, Value, false, _Owner) ->
-    _ = free(Limit, Slot, Value),
-    ok;
+    case answer_of(Limit, Slot, Value) of
+        gone -> ok;
+        Answer -> _ = drop(Limit, Slot, Value, Answer), ok
+    end;
 sweep(Limit, Slot, Value, true, Owner) ->
-    case atomics:get(Limit, ?ANSWER + Slot) of
-        Answer when Answer > 0, Answer band 1 =:= 0 ->
+    case answer_of(Limit, Slot, Value) of
+        Answer when is_integer(Answer), Answer > 0, Answer band 1 =:= 0 ->
             ok = py_owed:add(Answer bsr 1, Owner),
-            case free(Limit, Slot, Value) of
+            case drop(Limit, Slot, Value, Answer) of
                 true -> ok;
                 false -> py_owed:remove(Answer bsr 1)
             end;
-        _StreamOrNone ->
-            sweep(Limit, Slot, Value, false, Owner)
+        gone ->
+            ok;
+        StreamOrNone ->
+            _ = drop(Limit, Slot, Value, StreamOrNone),
+            ok
     end.
+
+%% What a request waits for that was seen to hold an entry. The entry is looked at last: somebody else may have it by now.
+answer_of(Limit, Slot, Value) ->
+    Answer = atomics:get(Limit, ?ANSWER + Slot),
+    case atomics:get(Limit, ?ENTRY + Slot) bor 1 =:= Value bor 1 of
+        true -> Answer;
+        false -> gone
+    end.
+
+%% Frees an entry whose request may be answered all the same: that answer is not to be taken for that of who has the slot
+%% next. Its caller may mark it as sent in this moment.
+drop(Limit, Slot, Value, Answer) ->
+    ok = came(Limit, Slot, Answer),
+    free(Limit, Slot, Value) orelse free(Limit, Slot, Value bor 1).
 
 %% @doc Frees what dead processes left: entries that were not sent, or that went to a context that is gone (`IsLive'
 %% says so). Returns how many slots are held.
@@ -407,15 +426,9 @@ sweep(Limit, Slot, Value, true, Owner) ->
 audit(Limit, IsLive) ->
     Template = py_pid:template(),
     IsHeld = fun({Slot, Value}) ->
-        Answer = atomics:get(Limit, ?ANSWER + Slot),
-        case abandoned(Value, Template, IsLive) andalso atomics:get(Limit, ?ENTRY + Slot) =:= Value of
-            true ->
-                %% It may have been written all the same: its answer is not to be taken for that of who has the slot next. The
-                %% entry is looked at after the answer: somebody else may have it by now.
-                ok = came(Limit, Slot, Answer),
-                not free(Limit, Slot, Value);
-            false ->
-                atomics:get(Limit, ?ENTRY + Slot) =/= 0
+        case abandoned(Value, Template, IsLive) andalso answer_of(Limit, Slot, Value) of
+            Answer when is_integer(Answer) -> not drop(Limit, Slot, Value, Answer);
+            _ -> atomics:get(Limit, ?ENTRY + Slot) =/= 0
         end
     end,
     _ = [IsHeld(Entry) || Entry <- nested_entries(Limit)],

@@ -3,7 +3,7 @@
 %% A waiter takes a place (a number) and puts a row there, and whoever gives a slot back hands it to the first: nobody stands
 %% between them. That is py_port, which sees the replies, or py_semaphore for what other processes give back, and what the dead
 %% have left. Both have no reason to die between two steps; should one be killed all the same, its *note* says which slot it was just
-%% handing to whom, and py_semaphore does that again ({@link died/1}). Callers are killed all day, so they hand on nothing.
+%% handing to whom, and py_semaphore does that again ({@link died/2}). Callers are killed all day, so they hand on nothing.
 %%
 %% A limit has a word (py_slots:waiting/1) that says whether there are waiters. A waiter first puts its row, then sets the word;
 %% whoever finds no place to serve clears the word, and then looks again. While the word is set no slot is free, but for moments,
@@ -16,13 +16,15 @@
 %% For who gives slots back.
 -export([pass_on/3, given_back/2]).
 %% py_semaphore.
--export([serve/1, died/1, adopt/0, count/1]).
+-export([serve/1, died/2, adopt/1, count/1]).
 
 -export_type([place/0]).
 
 -define(TABLE, py_waiters).
 %% py_semaphore has crashed, or the application ends: how long until the next look.
 -define(AGAIN_MS, 10).
+%% A slot is being handed to us, which takes a moment: how long until the next look whether the application is still there.
+-define(ARRIVING_MS, 1000).
 
 -record(place, {limit :: py_slots:limit(), number :: pos_integer(), alias :: reference(), id :: py_pid:id(),
                 tag :: py_counters:tag()}).
@@ -98,6 +100,7 @@ answer(Answer, #place{limit = Limit, alias = Alias, id = Id, tag = Tag}) ->
     ok = forget(Alias),
     case Answer of
         closed -> closed;
+        lost -> lost;
         Slot when is_integer(Slot) -> Slot;
         %% Who was handing it to us has died.
         {noted, Slot} ->
@@ -121,12 +124,25 @@ leave(Place = #place{limit = Limit, number = Number, alias = Alias}) ->
             ok = forget(Alias),
             timeout;
         false ->
-            receive {Alias, OnItsWay} ->
-                case answer(OnItsWay, Place) of
-                    lost -> timeout;
-                    Answer -> Answer
-                end
+            arriving(Place)
+    end.
+
+%% Somebody hands us a slot. Should it die meanwhile, py_semaphore says so, unless the application ends.
+arriving(Place = #place{alias = Alias}) ->
+    receive
+        {Alias, OnItsWay} ->
+            case answer(OnItsWay, Place) of
+                lost -> timeout;
+                Answer -> Answer
             end
+    after ?ARRIVING_MS ->
+        case is_running() of
+            true ->
+                arriving(Place);
+            false ->
+                ok = forget(Alias),
+                timeout
+        end
     end.
 
 %% A slot may be free, that py_semaphore is about to give.
@@ -292,14 +308,23 @@ calm(Limit) ->
 
 %% Crashes.
 
-%% @doc This process has died: whom it was handing a slot to looks whether it has it. One that has its answer already has no alias
-%% any more.
--spec died(pid()) -> ok.
-died(Pid) ->
+%% @doc This process has died, which gave slots of these limits: whom it was handing one to looks whether it has it, and whom it had
+%% only chosen queues again. One that has its answer already has no alias any more.
+-spec died(pid(), [py_slots:limit()]) -> ok.
+died(Pid, Limits) ->
     _ = [Alias ! {Alias, {noted, Slot}} || {_, Alias, Slot} <- ets:take(?TABLE, {note, Pid})],
-    ok.
+    lists:foreach(fun overtaken/1, Limits).
 
-%% @doc The same of all that are dead; for a new py_semaphore.
--spec adopt() -> ok.
-adopt() ->
-    lists:foreach(fun([Pid]) -> is_process_alive(Pid) orelse died(Pid) end, ets:match(?TABLE, {{note, '$1'}, '_', '_'})).
+%% @doc The same of all that are dead, for a new py_semaphore.
+-spec adopt([py_slots:limit()]) -> ok.
+adopt(Limits) ->
+    _ = [died(Pid, []) || [Pid] <- ets:match(?TABLE, {{note, '$1'}, '_', '_'}), not is_process_alive(Pid)],
+    lists:foreach(fun overtaken/1, Limits).
+
+%% Rows at places that were served. Somebody who lives may be about to take one: whoever takes it has it.
+overtaken(Limit) ->
+    Pattern = {'$1', '_', '_', '_', '_'},
+    Served = [{'>', '$1', ?KEY(Limit, 0)}, {'=<', '$1', ?KEY(Limit, py_slots:head(Limit))}],
+    _ = [Alias ! {Alias, lost}
+         || Key <- ets:select(?TABLE, [{Pattern, Served, ['$1']}]), {_, Alias, _, _, _} <- ets:take(?TABLE, Key)],
+    ok.

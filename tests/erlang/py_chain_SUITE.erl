@@ -13,7 +13,7 @@ all() ->
      descendant_that_outlives_the_callback, process_that_called_python_before, home_has_the_starters_namespace,
      shared_namespace_of_the_home, starter_lives_in_the_default_pool, registered_pools_win, explicit_context,
      no_limit_that_nobody_asked_for, nested_entries, nested_entries_are_bounded, nested_entries_of_a_closed_context,
-     nested_entries_are_swept_and_audited, answer_to_who_had_the_slot_before, home_that_takes_no_more_requests].
+     nested_entries_are_swept_and_audited, answer_to_who_had_the_slot_before, answer_of_a_stopped_context, home_that_takes_no_more_requests].
 
 init_per_suite(Config) ->
     ok = py_test:start_without_pools(),
@@ -316,6 +316,26 @@ answer_to_who_had_the_slot_before(_) ->
     ?assertEqual(unknown, py_slots:answered(Slots, Slot, 7, Id)),
     ?assertEqual(length(Mine), py_slots:held(Slots)),
     _ = [ok = answer(Slots, S) || S <- Mine],
+    ?assertEqual(0, py_slots:held(Slots)).
+
+%% Proves the same of the answer to a request whose context has stopped, while its port process is there.
+answer_of_a_stopped_context(_) ->
+    {Slots, Id, Tag} = opened(),
+    ok = py_counters:open(Tag + 1, self()),
+    Alias = 8,
+    Sent = [begin
+                Slot = py_slots:take(Slots, Id, Tag),
+                ok = py_slots:expect(Slots, Slot, Answer),
+                ok = py_slots:sent(Slots, Id, Tag, Slot),
+                Slot
+            end || Answer <- [7 bsl 1 + 1, Alias bsl 1]],
+    ok = py_slots:sweep_tag(Slots, Tag),
+    Mine = [py_slots:take(Slots, Id, Tag + 1) || _ <- lists:seq(1, py_slots:effective_max(Slots))],
+    ?assertEqual(Sent, Sent -- (Sent -- Mine)),
+    ?assertEqual([unknown, unknown], [py_slots:answered(Slots, Slot, Address, Id) || {Slot, Address} <- lists:zip(Sent, [7, Alias])]),
+    ?assertEqual(length(Mine), py_slots:held(Slots)),
+    _ = [ok = answer(Slots, S) || S <- Mine],
+    ok = py_owed:remove(Alias),
     ?assertEqual(0, py_slots:held(Slots)).
 
 %% Proves that the context that waits for a callback is reached also while its port process is being replaced.

@@ -328,41 +328,38 @@ no_more_than_may_wait(_) ->
         py_test:answers(Pool)
     end).
 
-%% Proves that a waiter gets its slot although who was handing it over was killed in the middle: before it was the waiter's, or after.
+%% Proves that a waiter gets its slot although who was handing it over was killed in the middle: when the waiter was chosen, when that was
+%% noted, when its row was taken, or when the slot was the waiter's.
 a_hand_over_that_was_cut_off(_) ->
     Limit = py_limits:limit(default),
     ok = py_semaphore:set_max_concurrent(1),
     _ = [begin
-             ok = py_semaphore:acquire(0),
-             Waiter = {Pid, _} = py_test:async(fun() -> py_semaphore:acquire(infinity) end),
-             waits(Pid),
-             ok = py_semaphore:release(),
-             ?assertEqual(ok, py_test:join(Waiter)),
-             py_test:no_slots_taken(),
-             %% As in py_waiters:hand/3, by a process that dies there.
-             Blocked = {Next, _} = cut_off(Limit, When),
+             Blocked = {Next, _} = cut_off(Limit, Steps),
              exit(whereis(py_semaphore), kill),
-             py_test:eventually(fun() -> py_semaphore:current() =:= 1 end),
+             py_test:eventually(fun() -> {Steps, py_semaphore:current()} =:= {Steps, 1} end),
              py_test:eventually(fun() -> ets:match(py_waiters, {{note, '_'}, '_', '_'}) =:= [] end),
              Next ! done,
              ?assertEqual(ok, py_test:join(Blocked)),
-             py_test:no_slots_taken()
-         end || When <- [before, afterwards]].
+             py_test:no_slots_taken(),
+             ?assertEqual(0, py_waiters:count(Limit))
+         end || Steps <- [[pop], [pop, note], [pop, note, take], [pop, note, take, hand]]],
+    ok.
 
-cut_off(Limit, When) ->
+%% As in py_waiters:hand/3, by a process that dies there.
+cut_off(Limit, Steps) ->
     Dying = py_pid:id(Cutter = spawn(fun() -> receive go -> ok end end)),
     %% It holds the slot, so that the other one waits.
     1 = py_slots:reserve(Limit, Dying),
     Blocked = {Next, _} = py_test:async(fun() -> ok = py_semaphore:acquire(infinity), receive done -> ok end end),
     waits(Next),
     [[Key, Alias, Id]] = ets:match(py_waiters, {'$1', '$2', Next, '$3', '_'}),
-    true = ets:insert(py_waiters, {{note, Cutter}, Alias, 1}),
-    _ = py_slots:pop(Limit),
-    [_] = ets:take(py_waiters, Key),
-    ok = case When of
-        before -> ok;
-        afterwards -> py_slots:hand(Limit, 1, Dying, Id, 0)
-    end,
+    lists:foreach(
+        fun(pop) -> true = is_integer(py_slots:pop(Limit));
+           (note) -> true = ets:insert(py_waiters, {{note, Cutter}, Alias, 1});
+           (take) -> [_] = ets:take(py_waiters, Key);
+           (hand) -> ok = py_slots:hand(Limit, 1, Dying, Id, 0)
+        end,
+        Steps),
     Cutter ! go,
     py_test:eventually(fun() -> not is_process_alive(Cutter) end),
     Blocked.
