@@ -72,10 +72,8 @@ TEST_CASE("globals go with what refers to them") {
            "import functools\n@functools.lru_cache\ndef f(): return witness\nf()\n",
            "import functools\ndef f(x): return witness\ng = functools.partial(f, 1)\nm = witness.__init__\n",
            "import dataclasses\n@dataclasses.dataclass\nclass P:\n    x: int = 1\np = P()\n",
-           "import enum, collections, json\nclass E(enum.Enum):\n    A = 1\nN = collections.namedtuple('N', 'x')\nn = "
-           "N(E.A)\n",
-           "from json import dumps, JSONEncoder\nclass X(JSONEncoder):\n    def default(self, o): return witness\nx = "
-           "X()\n",
+           "import enum, collections\nclass E(enum.Enum): A = 1\nN = collections.namedtuple('N', 'x')\nn = N(E.A)\n",
+           "from json import dumps, JSONEncoder as J\nclass X(J):\n    def default(self, o): return witness\nx = X()\n",
            "def f(): return witness\ng = (x for x in [f]); next(g)\n",
            "async def co(): return witness\nasync def gen(): yield witness\ng = gen()\n",
            "def back(ref): log.append('callback')\nref = weakref.ref(witness, back)\n",
