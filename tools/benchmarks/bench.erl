@@ -4,6 +4,8 @@
 -module(bench).
 
 -export([main/0]).
+%% For bench_against.
+-export([start/1, conditions/4, value/2]).
 -export_type([settings/0]).
 
 -type settings() :: #{
@@ -49,7 +51,7 @@ main() ->
         echo_port => value("echo", Arguments),
         python => Python,
         max_concurrent => py_semaphore:max_concurrent()},
-    conditions(Settings, value("flags", Arguments), lists:member("pinned", Arguments)),
+    conditions(Settings, value("flags", Arguments), lists:member("pinned", Arguments), py:version()),
     Results = [run(Name, Run, Settings) || {Name, Run} <- Chosen],
     bench_report:summary(lists:append([Targets || {ok, Targets} <- Results])),
     halt(length([failed || failed <- Results])).
@@ -70,11 +72,13 @@ sizes(true) ->
 sizes(false) ->
     #{rounds => 7, ms => 300, slice_ms => 400, idle_ms => 10000, contexts => 8, callers => [1, 10, 50, 200, 1000]}.
 
+-spec value(string(), [string()]) -> string().
 value(Key, Arguments) ->
     [Value | _] = [Value || Argument <- Arguments, [K, Value] <- [string:split(Argument, "=")], K =:= Key],
     Value.
 
 %% A pool that is killed on purpose is worth a log line to others, not to the reader of a table.
+-spec start(file:filename()) -> ok.
 start(Here) ->
     ok = logger:set_primary_config(level, none),
     ok = application:load(erlang_python),
@@ -82,8 +86,8 @@ start(Here) ->
     {ok, _} = application:ensure_all_started(erlang_python),
     ok.
 
-conditions(#{rounds := Rounds, ms := Ms}, Flags, Pinned) ->
-    {ok, Version} = py:version(),
+-spec conditions(map(), string(), boolean(), {ok, binary()}) -> ok.
+conditions(#{rounds := Rounds, ms := Ms}, Flags, Pinned, {ok, Version}) ->
     bench_report:title("Conditions"),
     bench_report:note("~ts, ~b cores~ts; BEAM flags: ~ts", [cpu(), erlang:system_info(logical_processors),
                       case Pinned of true -> ", all pinned to core 0"; false -> "" end, Flags]),
