@@ -18,6 +18,7 @@
 -record(state, {
     pool :: atom(),
     spec :: py_pool_options:spec(),
+    kept :: py_pool_sup:kept(),
     sup :: pid(),
     ports = none :: none | pid(),
     contexts = none :: none | pid(),
@@ -56,9 +57,9 @@ child_spec(Given) ->
       type => supervisor,
       shutdown => infinity}.
 
--spec start_link(py_pool_options:spec(), pid()) -> gen_server:start_ret().
-start_link(Spec, Sup) ->
-    gen_server:start_link(?MODULE, {Spec, Sup}, []).
+-spec start_link(py_pool_sup:kept(), pid()) -> gen_server:start_ret().
+start_link(Kept, Sup) ->
+    gen_server:start_link(?MODULE, {Kept, Sup}, []).
 
 %% @doc Waits until the pool has a context that is not `Stale'. Not for long: a pool that is backing off, or cannot
 %% start, says so at once, and so does one whose start waits for the calling process: its preload code has called it.
@@ -121,13 +122,17 @@ routes(Pool) ->
 
 %% gen_server.
 
--spec init({py_pool_options:spec(), pid()}) -> {ok, #state{}, {continue, start}}.
-init({Spec = #{pool := Pool}, Sup}) ->
+-spec init({py_pool_sup:kept(), pid()}) -> {ok, #state{}, {continue, start}}.
+init({Kept, Sup}) ->
     process_flag(trap_exit, true),
+    Spec = #{pool := Pool} = spec(Kept),
     ok = py_succession:take_over(Pool, info(Spec, [])),
     %% A predecessor that crashed left its routes.
     ok = py_tables:unpublish(Pool),
-    {ok, #state{pool = Pool, spec = Spec, sup = Sup, calls = counters:new(1, [])}, {continue, start}}.
+    {ok, #state{pool = Pool, spec = Spec, kept = Kept, sup = Sup, calls = counters:new(1, [])}, {continue, start}}.
+
+spec({supervised, _, Spec}) -> Spec;
+spec(Spec) when is_map(Spec) -> Spec.
 
 %% The supervisor answers when it has started us. py_semaphore too: the top supervisor may have to start it after us.
 -spec handle_continue(start, #state{}) -> {noreply, #state{}}.
@@ -218,16 +223,29 @@ handle_info(Message, State) ->
 
 %% The contexts follow their port processes, and say `stopped'.
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{pool = Pool, units = Units, watched = Watched}) ->
+terminate(Reason, State = #state{pool = Pool, units = Units, watched = Watched}) ->
     ok = py_tables:remove_pool(Pool),
-    %% The others are kept, and forgotten, by py_pools_sup.
-    _ = case py_tables:spec(Pool) of
-        {ok, {supervised, _, _}} -> py_tables:forget_spec(Pool);
-        _ -> ok
-    end,
+    Gone = is_supervised(State) andalso is_end(Reason, State),
+    _ = Gone andalso py_tables:forget_spec(Pool),
     lists:foreach(fun py_port:stop/1, [Owner || Unit <- maps:values(Units), Owner <- [py_unit:owner(Unit)], Owner =/= none]),
     %% Those that end by themselves while their supervisor ends them make it log an error.
-    lists:foreach(fun await_context/1, [Monitor || {Monitor, {context, _}} <- maps:to_list(Watched)]).
+    lists:foreach(fun await_context/1, [Monitor || {Monitor, {context, _}} <- maps:to_list(Watched)]),
+    Gone andalso close_limit(Pool),
+    ok.
+
+%% Others are forgotten by py_pools_sup; and a successor below the same supervisor may have begun.
+is_supervised(#state{pool = Pool, kept = Kept = {supervised, _, _}}) -> py_tables:spec(Pool) =:= {ok, Kept};
+is_supervised(_State) -> false.
+
+%% Whether our supervisor ends, which ends this process before the others, and does not start all of them again.
+is_end(shutdown, #state{ports = Ports, contexts = Contexts}) ->
+    lists:all(fun(Pid) -> Pid =:= none orelse is_process_alive(Pid) end, [Ports, Contexts]);
+is_end(_Reason, #state{sup = Sup}) ->
+    not is_process_alive(Sup).
+
+%% Not while the application ends.
+close_limit(Pool) ->
+    is_pid(whereis(py_semaphore)) andalso py_started:result(fun() -> py_semaphore:close_limit(Pool) end).
 
 await_context(Monitor) ->
     receive {'DOWN', Monitor, process, _, _} -> ok
