@@ -25,7 +25,7 @@ start(Spec = #{pool := Pool}) ->
 start_new(Spec = #{pool := Pool}) ->
     case py_pools_sup:start_pool(Spec) of
         {ok, Pool} ->
-            case py_pool:await_start(Pool) of
+            case py_pool_await:start(Pool) of
                 {ok, _} = Ok -> Ok;
                 {error, _} = Error ->
                     _ = py_pools_sup:stop_pool(Pool),
@@ -38,7 +38,7 @@ start_new(Spec = #{pool := Pool}) ->
             Error
     end.
 
-same([], Pool) -> py_pool:await_start(Pool);
+same([], Pool) -> py_pool_await:start(Pool);
 same(Keys, Pool) -> {error, {already_started, Pool, Keys}}.
 
 %% @doc The default pool, with these options over those of the environment. It runs when somebody comes to configure it, for
@@ -62,7 +62,7 @@ default(Spec, _Keys, none) ->
 default(Spec, Keys, {_, Running}) ->
     case differences(maps:with(Keys, Spec), Running) of
         [] ->
-            py_pool:await_start(default);
+            py_pool_await:start(default);
         Changed ->
             ?LOG_NOTICE("pool default is started again, with other options: ~0tp", [Changed], #{pool => default}),
             _ = py_pools_sup:stop_pool(default),
@@ -111,7 +111,7 @@ supervised(Pool, Spec) ->
     case running(Pool) of
         none ->
             {ok, Sup} = py_pool_sup:start_link(Pool, {supervised, self(), Spec}),
-            case py_pool:await_start(Pool) of
+            case py_pool_await:start(Pool) of
                 {ok, _} ->
                     {ok, Sup};
                 {error, _} = Error ->
