@@ -32,7 +32,7 @@ start_all(Specs) ->
 
 %% The application starts without a pool that does not: its calls say why, and it is tried again.
 await(Pool) ->
-    case py_pool:await_start(Pool) of
+    case py_pool_await:start(Pool) of
         {ok, _} -> ok;
         {error, Reason} ->
             ?LOG_ERROR("pool ~ts does not start: ~ts", [Pool, py_error:format_error(Reason)],

@@ -45,7 +45,7 @@
 -type target() :: context() | (Pool :: atom()).
 %% `traceback': errors are `{Type, Message, Traceback}'. `strict': values without an Erlang form are errors. `buffer': numpy
 %% arrays and the like come as their raw bytes. `none_as': what None becomes (the application's key none_as by default).
-%% `kwargs': where no keyword arguments stand in front of the options.
+%% `kwargs': on a context, where no keyword arguments stand in front of the options.
 -type options() :: #{kwargs => kwargs(), timeout => timeout(), traceback => boolean(), strict => boolean(),
                      buffer => boolean(), none_as => none | nil | undefined} | [{atom(), term()} | atom()].
 -type last() :: timeout() | options().
@@ -67,7 +67,7 @@ call(M, F, Args) -> py_call:run(py_call:request(M, F, Args)).
 call(A, B, C, D) -> py_call:run(py_call:request(A, B, C, D)).
 
 %% @doc `call(M, F, Args, Kwargs, TimeoutOrOptions)'; on a context `call(Ctx, M, F, Args, TimeoutOrOptions)'; in a pool
-%% `call(Pool, M, F, Args, Kwargs)', where a map that has the key `kwargs' is options as well.
+%% `call(Pool, M, F, Args, Kwargs)'.
 -spec call(name() | target(), name(), args() | name(), kwargs() | args(), last() | kwargs()) -> result().
 call(A, B, C, D, E) -> py_call:run(py_call:request(A, B, C, D, E)).
 

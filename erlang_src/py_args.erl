@@ -56,20 +56,17 @@ names(Which, List) ->
 -spec map(atom(), term()) -> #{term() => term()}.
 map(_Which, Map) when is_map(Map) -> Map;
 map(Which, List) when length(List) >= 0 ->
-    lists:all(fun is_property/1, List) orelse error({bad_argument, Which, List}),
+    is_named(List) orelse error({bad_argument, Which, List}),
     proplists:to_map(List);
 map(Which, Other) -> error({bad_argument, Which, Other}).
 
-is_property(Atom) when is_atom(Atom) -> true;
-is_property(Pair) -> is_pair(Pair).
-
 %% @doc Whether a list can be a list of keyword arguments.
 -spec is_named(term()) -> boolean().
-is_named(List) when length(List) >= 0 -> lists:all(fun is_pair/1, List);
+is_named(List) when length(List) >= 0 -> lists:all(fun is_property/1, List);
 is_named(_) -> false.
 
-is_pair({Key, _}) -> is_atom(Key) orelse is_binary(Key) orelse is_identifier(Key);
-is_pair(_) -> false.
+is_property({Key, _}) -> is_atom(Key) orelse is_binary(Key) orelse is_identifier(Key);
+is_property(Other) -> is_atom(Other).
 
 %% @doc Whether a string can name a function: `f', `Class.method'.
 -spec is_identifier(term()) -> boolean().

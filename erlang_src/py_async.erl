@@ -49,7 +49,7 @@ await(Ref, Timeout) ->
 gather(Calls) ->
     gather(Calls, ?GATHER_MS).
 
-%% @doc All at once. What has not ended when the time is over is cancelled.
+%% @doc All at once. What has not ended when the time is over is cancelled, and so is a call whose own timeout is over before.
 -spec gather([py_call:call()], timeout()) -> gathered().
 gather(Calls, Timeout) when length(Calls) >= 0 ->
     Requests = [py_call:tuple(Call) || Call <- Calls],
@@ -59,9 +59,13 @@ gather(Calls, _Timeout) ->
     error({bad_argument, calls, Calls}).
 
 gathered(Requests, Timeout) ->
-    Refs = [start({Target, Operation, Flags, Timeout}) || {Target, Operation, Flags, _} <- Requests],
+    Refs = [start({Target, Operation, Flags, at_most(Timeout, Limit)}) || {Target, Operation, Flags, Limit} <- Requests],
     Results = [await(Ref, infinity) || Ref <- Refs],
     case [{Index, Reason} || {Index, {error, Reason}} <- lists:zip(lists:seq(1, length(Results)), Results)] of
         [] -> {ok, [Value || {ok, Value} <- Results]};
         Failed -> {error, {gather_failed, Failed}}
     end.
+
+at_most(Timeout, default) -> Timeout;
+%% An atom is larger than any number.
+at_most(Timeout, Limit) -> min(Timeout, Limit).

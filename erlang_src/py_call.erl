@@ -79,8 +79,10 @@ task(A, B, C, D) ->
 -spec task_on(py_route:target(), term(), term(), term(), term()) -> request().
 task_on(Target, M, F, Args, Last) ->
     case py_args:map(options, Last) of
-        #{timeout := _} = Options -> options(Target, infinity, {M, F, Args}, Options);
-        Map -> with_kwargs(Target, M, F, Args, Map)
+        Options when is_map_key(timeout, Options); is_map_key(kwargs, Options) ->
+            options(Target, infinity, {M, F, Args}, Options);
+        Kwargs ->
+            with_kwargs(Target, M, F, Args, Kwargs)
     end.
 
 %% @doc A call whose keyword arguments are among its options, or that has none.
@@ -91,13 +93,8 @@ options(Target, Limit, {M, F, Args}, Last) when is_map(Last); is_list(Last) ->
 options(Target, Limit, {M, F, Args}, Last) ->
     complete(Target, py_args:operation(M, F, Args), Last, Limit).
 
-%% Where keyword arguments may stand, so may options that hold them. (No parameter of a Python function has that name.)
-with_kwargs(Target, M, F, Args, #{kwargs := _} = Options) ->
-    options(Target, default, {M, F, Args}, Options);
-with_kwargs(Target, M, F, Args, Kwargs) when is_map(Kwargs) ->
-    {Target, py_args:operation(M, F, Args, Kwargs), 0, default};
 with_kwargs(Target, M, F, Args, Kwargs) ->
-    with_kwargs(Target, M, F, Args, py_args:map(kwargs, Kwargs)).
+    {Target, py_args:operation(M, F, Args, Kwargs), 0, default}.
 
 %% Whether it is `Target, M, F, Args' that begins a call, and not `M, F, Args, Kwargs'. What stands third tells: a name or a
 %% list of arguments. A string is both. When what follows it could be keyword arguments as well, it depends on whether there

@@ -58,7 +58,7 @@ named(Key, {error, Reason}) -> {error, {bad_config, Key, Reason}}.
 %% @doc Refuses what cannot be meant before anything starts, and warns once about older names and keys that there are not.
 -spec check() -> ok | {error, term()}.
 check() ->
-    warn_of_older_names([Key || Key <- [num_executors, num_workers, num_async_workers], py_config_keys:chosen(Key) =/= none]),
+    warn_of_older_names([Key || Key <- [num_executors, num_workers, num_async_workers], py_config_keys:chosen(Key) =/= default]),
     lists:foreach(fun warn_of_misspelled/1, py_config_keys:misspelled()),
     Checks = [{max_concurrent, max_concurrent(), fun py_semaphore:is_limit/1},
               {max_frame_bytes, max_frame_bytes(), fun is_size/1},
@@ -83,7 +83,7 @@ wrong_options() ->
                           {send_names, send_names}, {none_as, none_as},
                           {hard_timeout_grace, hard_timeout_grace}, {max_callbacks, max_callbacks},
                           {max_queued, max_queued}, {shared_memory, shared_memory}],
-        Value <- [py_config_keys:chosen(Key)], Value =/= none,
+        {ok, Value} <- [py_config_keys:chosen(Key)],
         {error, Reason} <- [py_pool_options:check(Option, Value)]].
 
 is_positive(Value) -> is_integer(Value) andalso Value > 0.
@@ -220,8 +220,8 @@ chosen([], Default) ->
     Default;
 chosen([Key | Rest], Default) ->
     case py_config_keys:chosen(Key) of
-        none -> chosen(Rest, Default);
-        Value -> Value
+        {ok, Value} -> Value;
+        default -> chosen(Rest, Default)
     end.
 
 module(Name) when is_atom(Name) -> atom_to_binary(Name);

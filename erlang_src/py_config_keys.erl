@@ -48,13 +48,14 @@ value(Key) ->
         undefined -> maps:get(Key, defaults())
     end.
 
-%% @doc What somebody has set, or `none'; also of older keys. One that was set to its default is like one that was not.
--spec chosen(atom()) -> term().
+%% @doc What somebody has set; also of older keys. One that was set to its default is like one that was not.
+-spec chosen(atom()) -> {ok, term()} | default.
 chosen(Key) ->
-    Default = maps:get(Key, defaults(), none),
+    Defaults = defaults(),
     case application:get_env(?APPLICATION, Key) of
-        {ok, Value} when Value =/= Default -> Value;
-        _ -> none
+        {ok, Value} when is_map_key(Key, Defaults), map_get(Key, Defaults) =:= Value -> default;
+        {ok, Value} -> {ok, Value};
+        undefined -> default
     end.
 
 %% @doc Keys that are set and that there are not, each with the one that is meant, if it can be guessed.

@@ -82,7 +82,7 @@ get_context(Other) ->
 
 %% As a call would: a pool that restarts is waited for.
 get_context_of(Pool, Stale) ->
-    case py_pool:await(Pool, Stale, infinity) of
+    case py_pool_await:context(Pool, Stale, infinity) of
         ok -> get_context(Pool);
         {error, Reason} -> error(Reason)
     end.

@@ -9,6 +9,8 @@
 -define(STACK_BYTES, 8192).
 %% Of one argument in a stack trace.
 -define(ARGUMENT_CHARS, 200).
+-define(LIMIT_KNOBS, "pool option max_concurrent, for the default pool the environment key of that name; "
+                     "py_semaphore:set_max_concurrent/2").
 
 %% @doc One sentence, as a UTF-8 binary, and Python's traceback on further lines where there is one (option traceback). Takes a
 %% reason, or the whole `{error, Reason}'.
@@ -42,11 +44,10 @@ sentence({no_such_loop, _}) ->
 sentence({invalid_memory_limit, Limit}) ->
     io_lib:format("~tp is no memory_limit: it is a positive number of bytes, or infinity", [Limit]);
 sentence(max_concurrent) ->
-    "no slot came free within the timeout (environment key max_concurrent)";
+    "no slot came free within the timeout (" ?LIMIT_KNOBS ")";
 sentence({overloaded, Current, Max}) ->
     io_lib:format("overloaded: ~tp of at most ~tp calls are in Python's hands and none ended within the timeout "
-                  "(pool option max_concurrent, for the default pool the environment key of that name; "
-                  "py_semaphore:set_max_concurrent/2)", [Current, Max]);
+                  "(" ?LIMIT_KNOBS ")", [Current, Max]);
 sentence({queue_full, Pool}) ->
     io_lib:format("as many calls to pool ~tp wait for a slot as may (pool option max_queued)", [Pool]);
 sentence({context_died, Why}) ->
@@ -72,7 +73,11 @@ sentence({protected_name, Name}) ->
     io_lib:format("the process ~tp belongs to OTP or erlang_python, which Python must not send to (pool option send)",
                   [Name]);
 sentence({bad_option, Key}) ->
-    io_lib:format("there is no option ~tp~ts (docs/pools.md lists them)", [Key, nearest_option(Key)]);
+    case lists:member(Key, py_pool_options:names()) of
+        true -> io_lib:format("the option ~tp is for pools; contexts that are started one by one have one limit together, "
+                              "which the environment key ~tp sets", [Key, Key]);
+        false -> io_lib:format("there is no option ~tp~ts (docs/pools.md lists them)", [Key, nearest_option(Key)])
+    end;
 sentence({bad_option, env, Variables}) when length(Variables) > 0 ->
     %% Not their values, which may be secrets.
     io_lib:format("~ts cannot be an environment variable: pool option env takes {Name, Value} and {Name, false}, text in "

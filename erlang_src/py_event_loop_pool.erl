@@ -1,6 +1,6 @@
 %% @doc Tasks as in py_event_loop, spread over the loops of a pool by process: all tasks of one process go to
 %% the same loop, and are begun there in their order. A process that has a namespace in the pool stays with the
-%% context where that is.
+%% context where that is. What a callback asks for goes where that of the process goes that began the chain of calls.
 %%
 %% The pool is the default pool, and the environment key `event_loop_pool_size' says how many of its contexts take part; all by
 %% default. With `event_loop_pool_owngil' it is a pool of its own, `event_loop_pool', of so many contexts of mode owngil.
@@ -114,10 +114,23 @@ loop() ->
 
 target() ->
     Pool = py_config:event_loop_pool(),
-    case {py_env:caller(), loops()} of
-        {#caller{pools = #{Pool := #route{ctx = Ctx}}}, _} -> {context, Ctx};
-        {_, []} -> {pool, Pool};
-        {_, Loops} -> {context, (lists:nth(erlang:phash2(self(), length(Loops)) + 1, Loops))#route.ctx}
+    case py_env:caller() of
+        #caller{pools = #{Pool := #route{ctx = Ctx}}} -> {context, Ctx};
+        #caller{chain = 0} -> loop_of(self(), Pool);
+        Caller -> in_chain(py_chain:starter(Caller), Pool)
+    end.
+
+%% Where the process that began the chain has its namespace, or would go.
+in_chain(Starter, Pool) ->
+    case py_homes:in_pool(Pool, Starter) of
+        none -> loop_of(Starter, Pool);
+        #route{ctx = Ctx} -> {context, Ctx}
+    end.
+
+loop_of(Pid, Pool) ->
+    case loops() of
+        [] -> {pool, Pool};
+        Loops -> {context, (lists:nth(erlang:phash2(Pid, length(Loops)) + 1, Loops))#route.ctx}
     end.
 
 loops() ->

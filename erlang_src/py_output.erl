@@ -21,8 +21,11 @@
 start_link() ->
     gen_server:start_link({local, ?MODULE}, ?MODULE, [], []).
 
-%% @doc A line; standard output is logged at level `notice', which is shown by default, standard error at `warning'.
--spec line(atom(), non_neg_integer(), 1 | 2, binary()) -> ok.
+%% @doc A line, or how many were dropped where it would stand; standard output is logged at level `notice', which is shown by
+%% default, standard error at `warning'.
+-spec line(atom(), non_neg_integer(), 1 | 2, py_last_words:released()) -> ok.
+line(Pool, _Ctx, _Fd, {dropped, Count}) ->
+    dropped(Pool, Count);
 line(Pool, Ctx, Fd, Line) ->
     gen_server:cast(?MODULE, {line, Pool, Ctx, Fd, Line}).
 

@@ -191,7 +191,7 @@ act({done, Outcome}, A, P) ->
 %% @private
 -spec exit_with_pool(atom(), none | pid(), timeout()) -> no_return().
 exit_with_pool(Pool, Stale, Timeout) ->
-    exit({py_awaited, py_pool:await(Pool, Stale, Timeout)}).
+    exit({py_awaited, py_pool_await:context(Pool, Stale, Timeout)}).
 
 %% Tasks that begin one after the other in one context are one request to the limit: the last of them has the slot, and
 %% gives it back when it has begun, and with it all those before it. Otherwise each would have to wait for the slot of

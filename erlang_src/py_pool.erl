@@ -1,23 +1,23 @@
 %% @doc The life of a pool: starts its port processes and contexts, publishes where they are, and starts again what
-%% died. Requests never come here, except those that have nowhere to go ({@link await/3}).
+%% died. Requests never come here, except those that have nowhere to go (py_pool_await).
 %%
 %% A pool has one *unit* (py_unit) when its contexts share a port process, and one per context with `isolation => context';
 %% one more while a port process is replaced. What a unit does next is decided there, when it is started again in py_pool_core.
 -module(py_pool).
 -behaviour(gen_server).
 
--include_lib("kernel/include/logger.hrl").
 -include("py_route.hrl").
 -include("py_unexpected.hrl").
 
 %% API.
--export([child_spec/1, start_link/2, await/3, await_start/1, routes/1]).
+-export([child_spec/1, start_link/2]).
 %% gen_server.
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
 -record(state, {
     pool :: atom(),
     spec :: py_pool_options:spec(),
+    kept :: py_pool_sup:kept(),
     sup :: pid(),
     ports = none :: none | pid(),
     contexts = none :: none | pid(),
@@ -25,21 +25,14 @@
     watched = #{} :: #{reference() => {context | owner, pid()}},
     checkup = py_checkup:new() :: py_checkup:checkup(),
     calls :: counters:counters_ref(),
-    %% Callers that wait until there is a context, and not this one.
-    waiters = [] :: [{gen_server:from(), none | pid()}],
-    starters = [] :: [gen_server:from()]
+    waiting = py_pool_await:new() :: py_pool_await:waiting()
 }).
 
 %% How often to look whether a port process that drains has finished what it had.
 -define(DRAIN_POLL_MS, 20).
 %% How long a context may take to follow its port process.
 -define(CONTEXT_MS, 1000).
-%% How long a chain of calls may wait for a pool: it may hold what the start of that pool waits for.
--define(CHAIN_MS, 30000).
--define(OWN_START, <<"what it runs while it starts has made this call, which would wait for the start">>).
-%% A pool whose processes were killed, and that its supervisor brings back, is waited for.
--define(COMEBACK_MS, 5000).
--define(COMEBACK_POLL_MS, 10).
+
 %% API.
 
 %% @doc A pool as a child of your own supervisor: `#{name => reports, size => 2}', and the options of
@@ -56,78 +49,23 @@ child_spec(Given) ->
       type => supervisor,
       shutdown => infinity}.
 
--spec start_link(py_pool_options:spec(), pid()) -> gen_server:start_ret().
-start_link(Spec, Sup) ->
-    gen_server:start_link(?MODULE, {Spec, Sup}, []).
-
-%% @doc Waits until the pool has a context that is not `Stale'. Not for long: a pool that is backing off, or cannot
-%% start, says so at once, and so does one whose start waits for the calling process: its preload code has called it.
--spec await(atom(), none | pid(), timeout()) -> ok | {error, term()}.
-await(Pool, Stale, Timeout) ->
-    ask_pool(Pool, fun(Source) -> {await, {Stale, Source}} end, Timeout).
-
-%% @doc Waits until every context of the pool has started: `{ok, Contexts}', or why one has not.
--spec await_start(atom()) -> {ok, [pid()]} | {error, term()}.
-await_start(Pool) ->
-    ask_pool(Pool, fun(Source) -> {await_start, Source} end, infinity).
-
-ask_pool(Pool, Request, Timeout) ->
-    ask_pool(Pool, Request, deadline(Timeout), now_ms() + ?COMEBACK_MS).
-
-ask_pool(Pool, Request, Deadline, Comeback) ->
-    Answer = case py_tables:pool(Pool) of
-        none -> gone;
-        {Pid, _} -> ask_from_chain(Pid, Request, left(Deadline))
-    end,
-    case Answer of
-        gone ->
-            case {is_to_come_back(Pool, Comeback), left(Deadline)} of
-                {false, _} -> {error, {no_such_pool, Pool}};
-                {true, 0} -> {error, timeout};
-                {true, _} -> receive after ?COMEBACK_POLL_MS -> ask_pool(Pool, Request, Deadline, Comeback) end
-            end;
-        _ ->
-            Answer
-    end.
-
-is_to_come_back(Pool, Comeback) ->
-    py_tables:spec(Pool) =/= none andalso now_ms() < Comeback.
-
-deadline(infinity) -> infinity;
-deadline(Ms) -> now_ms() + Ms.
-
-left(infinity) -> infinity;
-left(Deadline) -> max(0, Deadline - now_ms()).
-
-%% Pools whose starts wait for each other, or for a context where a chain waits for them, cannot tell: they have a limit.
-ask_from_chain(Pid, Request, Timeout) ->
-    case py_chain:source() of
-        none -> ask(Pid, Request(none), Timeout);
-        Source -> ask(Pid, Request(Source), min(Timeout, ?CHAIN_MS))
-    end.
-
-ask(Pid, Request, Timeout) ->
-    try
-        gen_server:call(Pid, Request, Timeout)
-    catch
-        exit:{timeout, _} -> {error, timeout};
-        exit:_ -> gone
-    end.
-
-%% @doc The contexts that take requests, and what their port processes said of themselves.
--spec routes(atom()) -> [#route{}].
-routes(Pool) ->
-    py_tables:contexts(Pool).
+-spec start_link(py_pool_sup:kept(), pid()) -> gen_server:start_ret().
+start_link(Kept, Sup) ->
+    gen_server:start_link(?MODULE, {Kept, Sup}, []).
 
 %% gen_server.
 
--spec init({py_pool_options:spec(), pid()}) -> {ok, #state{}, {continue, start}}.
-init({Spec = #{pool := Pool}, Sup}) ->
+-spec init({py_pool_sup:kept(), pid()}) -> {ok, #state{}, {continue, start}}.
+init({Kept, Sup}) ->
     process_flag(trap_exit, true),
+    Spec = #{pool := Pool} = spec(Kept),
     ok = py_succession:take_over(Pool, info(Spec, [])),
     %% A predecessor that crashed left its routes.
     ok = py_tables:unpublish(Pool),
-    {ok, #state{pool = Pool, spec = Spec, sup = Sup, calls = counters:new(1, [])}, {continue, start}}.
+    {ok, #state{pool = Pool, spec = Spec, kept = Kept, sup = Sup, calls = counters:new(1, [])}, {continue, start}}.
+
+spec({supervised, _, Spec}) -> Spec;
+spec(Spec) when is_map(Spec) -> Spec.
 
 %% The supervisor answers when it has started us. py_semaphore too: the top supervisor may have to start it after us.
 -spec handle_continue(start, #state{}) -> {noreply, #state{}}.
@@ -147,27 +85,19 @@ handle_continue(start, State = #state{sup = Sup, pool = Pool, spec = Spec}) ->
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call(Request, From, State) when not ?IS_FROM(From) ->
     py_unexpected:call(Request, From, State);
-handle_call({await, {Stale, Source}}, From, State = #state{waiters = Waiters}) ->
-    case answer(Stale, State) of
-        wait ->
-            case is_own_start(Source, State) of
-                true -> {reply, {error, {context_died, {start_failed, ?OWN_START}}}, State};
-                false -> {noreply, State#state{waiters = [{From, Stale} | Waiters]}}
-            end;
-        Answer ->
-            {reply, Answer, State}
-    end;
-handle_call({await_start, Source}, From, State = #state{starters = Starters}) ->
-    case is_own_start(Source, State) of
-        true -> {reply, {error, ?OWN_START}, State};
-        false -> {noreply, tell_starters(State#state{starters = [From | Starters]})}
-    end;
+handle_call({await, {Stale, Source}}, From, State = #state{waiting = Waiting}) ->
+    answered(py_pool_await:awaits(Stale, Source, From, units(State), Waiting), State);
+handle_call({await_start, Source}, From, State = #state{pool = Pool, waiting = Waiting}) ->
+    answered(py_pool_await:awaits_start(Pool, Source, From, units(State), Waiting), State);
 handle_call(info, _From, State = #state{calls = Calls, units = Units, spec = Spec}) ->
     {reply, #{calls => counters:get(Calls, 1), spec => Spec,
               units => [{py_unit:owner(Unit), py_unit:info(Unit), py_unit:phase(Unit)}
                         || Unit <- maps:values(Units), not py_unit:is_draining(Unit)]}, State};
 handle_call(Request, From, State) ->
     py_unexpected:call(Request, From, State).
+
+answered({wait, Waiting}, State) -> {noreply, State#state{waiting = Waiting}};
+answered(Answer, State) -> {reply, Answer, State}.
 
 -spec handle_cast(term(), #state{}) -> {noreply, #state{}}.
 handle_cast(Message, State) ->
@@ -218,16 +148,29 @@ handle_info(Message, State) ->
 
 %% The contexts follow their port processes, and say `stopped'.
 -spec terminate(term(), #state{}) -> ok.
-terminate(_Reason, #state{pool = Pool, units = Units, watched = Watched}) ->
+terminate(Reason, State = #state{pool = Pool, units = Units, watched = Watched}) ->
     ok = py_tables:remove_pool(Pool),
-    %% The others are kept, and forgotten, by py_pools_sup.
-    _ = case py_tables:spec(Pool) of
-        {ok, {supervised, _, _}} -> py_tables:forget_spec(Pool);
-        _ -> ok
-    end,
+    Gone = is_supervised(State) andalso is_end(Reason, State),
+    _ = Gone andalso py_tables:forget_spec(Pool),
     lists:foreach(fun py_port:stop/1, [Owner || Unit <- maps:values(Units), Owner <- [py_unit:owner(Unit)], Owner =/= none]),
     %% Those that end by themselves while their supervisor ends them make it log an error.
-    lists:foreach(fun await_context/1, [Monitor || {Monitor, {context, _}} <- maps:to_list(Watched)]).
+    lists:foreach(fun await_context/1, [Monitor || {Monitor, {context, _}} <- maps:to_list(Watched)]),
+    Gone andalso close_limit(Pool),
+    ok.
+
+%% Others are forgotten by py_pools_sup; and a successor below the same supervisor may have begun.
+is_supervised(#state{pool = Pool, kept = Kept = {supervised, _, _}}) -> py_tables:spec(Pool) =:= {ok, Kept};
+is_supervised(_State) -> false.
+
+%% Whether our supervisor ends, which ends this process before the others, and does not start all of them again.
+is_end(shutdown, #state{ports = Ports, contexts = Contexts}) ->
+    lists:all(fun(Pid) -> Pid =:= none orelse is_process_alive(Pid) end, [Ports, Contexts]);
+is_end(_Reason, #state{sup = Sup}) ->
+    not is_process_alive(Sup).
+
+%% Not while the application ends.
+close_limit(Pool) ->
+    is_pid(whereis(py_semaphore)) andalso py_started:result(fun() -> py_semaphore:close_limit(Pool) end).
 
 await_context(Monitor) ->
     receive {'DOWN', Monitor, process, _, _} -> ok
@@ -262,7 +205,7 @@ effect({start, Index, Route}, Id, State = #state{contexts = Sup, spec = Spec, wa
 effect(up, Id, State) ->
     Unit = unit(Id, State),
     Up = put_unit(Id, py_unit:up(now_ms(), Unit), drain_owner(py_unit:replaces(Unit), State)),
-    tell_starters(tell_waiters(publish(Up)));
+    tell(publish(Up));
 effect(stop, Id, State) ->
     Owner = py_unit:owner(unit(Id, State)),
     _ = spawn(fun() -> py_port:stop(Owner) end),
@@ -290,7 +233,7 @@ port({ready, Info = #{port := Port}} = Ready, Id, Unit, State = #state{spec = Sp
             unexpected(Ready, Unit, State)
     end;
 port({died, Why, Lines}, _Id, Unit, State = #state{pool = Pool}) when length(Lines) >= 0 ->
-    log_death(Pool, py_unit:owner(Unit), maps:get(os_pid, py_unit:info(Unit), none), Why, Lines),
+    ok = py_pool_log:death(Pool, maps:get(os_pid, py_unit:info(Unit), none), Why, Lines),
     State;
 port(recycle, Id, Unit, State) ->
     case py_unit:is_draining(Unit) orelse successor(py_unit:owner(Unit), State) of
@@ -305,8 +248,7 @@ unexpected(What, Unit, State) ->
     State.
 
 recycle(_Id, Unit, State = #state{units = Units, pool = Pool}) ->
-    ?LOG_NOTICE("pool ~ts: the port process has served its max_requests and is replaced", [Pool],
-                #{pool => Pool}),
+    ok = py_pool_log:recycle(Pool),
     Next = lists:max(maps:keys(Units)) + 1,
     %% The old unit serves on until the new one is up.
     start_unit(Next, put_unit(Next, py_unit:new(pool, py_unit:keys(Unit), py_unit:owner(Unit)), State)).
@@ -336,13 +278,13 @@ successor(Owner, #state{units = Units}) ->
 inherit(Next, Id, State = #state{units = Units}) ->
     put_unit(Next, py_unit:replaces_nobody(unit(Next, State)), State#state{units = maps:remove(Id, Units)}).
 
-unit_died(Why, Id, Unit, State = #state{pool = Pool, starters = Starters}) ->
+unit_died(Why, Id, Unit, State = #state{pool = Pool, waiting = Waiting}) ->
     {Delay, Down} = py_unit:died(Why, now_ms(), Unit),
     %% Whoever waits for the start is told the reason, and gives the pool up.
-    _ = [log_restart(Pool, Why, Delay) || Starters =:= []],
+    _ = py_pool_await:is_start_awaited(Waiting) orelse py_pool_log:restart(Pool, Why, Delay),
     _ = py_tables:count(Pool, restarts),
     _ = erlang:send_after(Delay, self(), {start, Id}),
-    tell_starters(tell_waiters(publish(put_unit(Id, Down, State)))).
+    tell(publish(put_unit(Id, Down, State))).
 
 %% A context ended alone: it was stopped or killed by somebody. Its place is filled.
 context_down(Ctx, Reason, State = #state{units = Units}) ->
@@ -432,84 +374,17 @@ info(#{contexts := Size, mode := Mode, isolation := Isolation}, Up) ->
     end,
     #{size => Size, mode => Mode, isolation => Isolation, python => Ready}.
 
-%% Whether the start of one of the contexts waits for whoever asks.
-is_own_start({python, Owner, CtxId}, State) ->
-    case unit_of(Owner, State) of
-        {_, Unit} -> not py_unit:is_draining(Unit) andalso py_unit:starts(CtxId, Unit);
-        none -> false
-    end;
-is_own_start(_NotItsPreload, _State) ->
-    false.
-
-answer(Stale, State) ->
-    Units = serving(State),
-    Offered = lists:append([maps:values(py_unit:offered(Unit)) || Unit <- Units]),
-    case lists:any(fun(#route{ctx = Ctx, owner = Owner}) -> Ctx =/= Stale andalso is_process_alive(Owner) end, Offered) of
-        true -> ok;
-        false ->
-            case [Why || Unit <- Units, {error, Why} <- [py_unit:answer(Unit)]] of
-                Whys = [Why | _] when length(Whys) =:= length(Units) -> {error, {context_died, Why}};
-                _ -> wait
-            end
-    end.
-
-serving(#state{units = Units}) ->
-    [Unit || Unit <- maps:values(Units), not py_unit:is_draining(Unit)].
-
-tell_waiters(State = #state{waiters = Waiters}) ->
-    Left = lists:filter(
-        fun({From, Stale}) ->
-            case answer(Stale, State) of
-                wait -> true;
-                Answer ->
-                    gen_server:reply(From, Answer),
-                    false
-            end
-        end,
-        Waiters),
-    State#state{waiters = Left}.
-
-tell_starters(State = #state{starters = []}) ->
-    State;
-tell_starters(State = #state{starters = Starters, pool = Pool}) ->
-    Answers = [py_unit:answer(Unit) || Unit <- serving(State)],
-    Failures = [Why || {error, Why} <- Answers],
-    case {Failures, lists:all(fun(Answer) -> Answer =:= up end, Answers)} of
-        {[Why | _], _} -> reply_all(Starters, {error, start_error(Why)}, State);
-        {[], true} -> reply_all(Starters, {ok, [Ctx || #route{ctx = Ctx} <- py_tables:contexts(Pool)]}, State);
-        {[], false} -> State
-    end.
-
-reply_all(Starters, Answer, State) ->
-    lists:foreach(fun(From) -> gen_server:reply(From, Answer) end, Starters),
-    State#state{starters = []}.
-
-start_error({start_failed, Reason}) -> py_sandbox:start_error(Reason);
-start_error(Why) -> {context_died, Why}.
-
-log_death(_Pool, _Owner, _OsPid, stopped, _Lines) ->
-    ok;
-log_death(Pool, _Owner, none, Why, Lines) ->
-    ?LOG_ERROR("pool ~ts, port process: ~ts~ts", [Pool, py_error:format_why(Why), last_lines(Lines)],
-               #{pool => Pool, why => Why});
-log_death(Pool, _Owner, OsPid, Why, Lines) ->
-    ?LOG_ERROR("pool ~ts: port process ~p died: ~ts~ts", [Pool, OsPid, py_error:format_why(Why), last_lines(Lines)],
-               #{pool => Pool, why => Why}).
-
-last_lines([]) -> "";
-last_lines(Lines) -> ["; it wrote last:" | [["\n  ", py_error:printable(Line)] || Line <- Lines]].
-
-log_restart(_Pool, _Why, 0) ->
-    ok;
-log_restart(Pool, Why, Delay) ->
-    ?LOG_WARNING("pool ~ts is down (~ts) and starts again in ~b ms", [Pool, py_error:format_why(Why), Delay],
-                 #{pool => Pool, why => Why}).
+tell(State = #state{pool = Pool, waiting = Waiting}) ->
+    State#state{waiting = py_pool_await:tell(Pool, units(State), Waiting)}.
 
 put_unit(Id, Unit, State = #state{units = Units}) ->
     State#state{units = Units#{Id => Unit}}.
 
 unit(Id, #state{units = Units}) ->
     map_get(Id, Units).
+
+units(#state{units = Units}) ->
+    maps:values(Units).
 
 unit_of(Owner, #state{units = Units}) ->
     case [Found || Found = {_, Unit} <- maps:to_list(Units), py_unit:owner(Unit) =:= Owner] of

@@ -25,7 +25,7 @@ start(Spec = #{pool := Pool}) ->
 start_new(Spec = #{pool := Pool}) ->
     case py_pools_sup:start_pool(Spec) of
         {ok, Pool} ->
-            case py_pool:await_start(Pool) of
+            case py_pool_await:start(Pool) of
                 {ok, _} = Ok -> Ok;
                 {error, _} = Error ->
                     _ = py_pools_sup:stop_pool(Pool),
@@ -38,7 +38,7 @@ start_new(Spec = #{pool := Pool}) ->
             Error
     end.
 
-same([], Pool) -> py_pool:await_start(Pool);
+same([], Pool) -> py_pool_await:start(Pool);
 same(Keys, Pool) -> {error, {already_started, Pool, Keys}}.
 
 %% @doc The default pool, with these options over those of the environment. It runs when somebody comes to configure it, for
@@ -62,7 +62,7 @@ default(Spec, _Keys, none) ->
 default(Spec, Keys, {_, Running}) ->
     case differences(maps:with(Keys, Spec), Running) of
         [] ->
-            py_pool:await_start(default);
+            py_pool_await:start(default);
         Changed ->
             ?LOG_NOTICE("pool default is started again, with other options: ~0tp", [Changed], #{pool => default}),
             _ = py_pools_sup:stop_pool(default),
@@ -77,12 +77,19 @@ differences(Spec, Running) ->
 follows_from_size(max_concurrent, Limit, #{contexts := Size}) -> Limit =:= py_pool_options:default_limit(Size);
 follows_from_size(_Key, _Value, _Spec) -> false.
 
-%% The supervisor that has it, if that is none of ours, and what it was started with.
+%% The supervisor that has it, if that is none of ours, and what it was started with. Of one whose supervisor has died, or ours
+%% below that, some may still be on its way out: that is waited for (py_succession).
 running(Pool) ->
     case py_tables:spec(Pool) of
-        {ok, {supervised, Supervisor, Spec}} -> {Supervisor, Spec};
-        {ok, Spec} -> {ours, Spec};
-        none -> none
+        {ok, {supervised, {Theirs, Ours}, Spec}} ->
+            case is_process_alive(Theirs) andalso is_process_alive(Ours) of
+                true -> {Theirs, Spec};
+                false -> none
+            end;
+        {ok, Spec} ->
+            {ours, Spec};
+        none ->
+            none
     end.
 
 -spec stop(atom()) -> ok | {error, {no_such_pool, atom()} | {supervised, atom(), pid()}}.
@@ -101,25 +108,19 @@ supervised(Pool, Size, Options) ->
     end.
 
 supervised(Pool, Spec) ->
-    case is_predecessor(running(Pool)) of
-        true ->
+    case running(Pool) of
+        none ->
             {ok, Sup} = py_pool_sup:start_link(Pool, {supervised, self(), Spec}),
-            case py_pool:await_start(Pool) of
+            case py_pool_await:start(Pool) of
                 {ok, _} ->
                     {ok, Sup};
                 {error, _} = Error ->
                     ok = stop_linked(Sup),
                     Error
             end;
-        false ->
+        {_, _} ->
             {error, {already_started, Pool}}
     end.
-
-%% Of the caller itself, or of one that has died, some of the pool may still be on its way out: that is waited for
-%% (py_succession).
-is_predecessor(none) -> true;
-is_predecessor({ours, _}) -> false;
-is_predecessor({Supervisor, _}) -> Supervisor =:= self() orelse not is_process_alive(Supervisor).
 
 stop_linked(Sup) ->
     Monitor = monitor(process, Sup),

@@ -4,30 +4,35 @@
 
 -export([start_link/2, init/1]).
 
--export_type([spec/0]).
+-export_type([kept/0]).
 
-%% `standalone': the contexts that users start. `supervised': below a supervisor of theirs.
--type spec() :: py_pool_options:spec() | standalone | {supervised, pid(), py_pool_options:spec()}.
+%% What is kept of a pool: `standalone', the contexts that users start; `supervised', below a supervisor of theirs, together with
+%% ours below that. It is gone when either is dead.
+-type kept() :: py_pool_options:spec() | standalone | {supervised, {Theirs :: pid(), Ours :: pid()}, py_pool_options:spec()}.
 
--spec start_link(atom(), spec()) -> supervisor:startlink_ret().
+-spec start_link(atom(), Spec) -> supervisor:startlink_ret() when
+      Spec :: py_pool_options:spec() | standalone | {supervised, Theirs :: pid(), py_pool_options:spec()}.
 start_link(Pool, Spec) ->
     supervisor:start_link(?MODULE, {Pool, Spec}).
 
--spec init({atom(), spec()}) ->
-    {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+-spec init({atom(), Spec}) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}} when
+      Spec :: py_pool_options:spec() | standalone | {supervised, Theirs :: pid(), py_pool_options:spec()}.
+init({Pool, {supervised, Theirs, Spec}}) ->
+    started(Pool, {supervised, {Theirs, self()}, Spec});
 init({Pool, Spec}) ->
-    ok = py_tables:keep_spec(Pool, Spec),
-    {ok, {#{strategy => one_for_all, intensity => 5, period => 1}, children(Spec)}}.
+    started(Pool, Spec).
+
+started(Pool, Kept) ->
+    ok = py_tables:keep_spec(Pool, Kept),
+    {ok, {#{strategy => one_for_all, intensity => 5, period => 1}, children(Kept)}}.
 
 %% The last one is stopped first, and ends the port processes in good order.
 children(standalone) ->
     [ports(), #{id => py_standalone, start => {py_standalone, start_link, [self()]}, shutdown => 10000}];
-children({supervised, _, Spec}) ->
-    children(Spec);
-children(Spec) ->
+children(Kept) ->
     [ports(),
      #{id => py_context_sup, start => {py_context_sup, start_link, []}, type => supervisor, shutdown => infinity},
-     #{id => py_pool, start => {py_pool, start_link, [Spec, self()]}, shutdown => 10000}].
+     #{id => py_pool, start => {py_pool, start_link, [Kept, self()]}, shutdown => 10000}].
 
 ports() ->
     #{id => py_port_sup, start => {py_port_sup, start_link, []}, type => supervisor, shutdown => infinity}.

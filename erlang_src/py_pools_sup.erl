@@ -9,7 +9,7 @@
 start_link() ->
     supervisor:start_link({local, ?MODULE}, ?MODULE, []).
 
-%% @doc Returns before the pool is up: {@link py_pool:await_start/1}.
+%% @doc Returns before the pool is up: {@link py_pool_await:start/1}.
 -spec start_pool(py_pool_options:spec()) -> {ok, atom()} | {error, {already_started, atom()} | term()}.
 start_pool(Spec = #{pool := Pool}) ->
     case py_started:again(fun() -> supervisor:start_child(?MODULE, child(Pool, Spec)) end) of

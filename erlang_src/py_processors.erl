@@ -2,7 +2,9 @@
 %% the control group of the node allows. A node that was told how many schedulers to have does not look at that.
 -module(py_processors).
 
--export([count/0, allowed/1]).
+-export([count/0, count/2, allowed/1]).
+
+-type read() :: fun((file:filename()) -> {ok, binary()} | {error, term()}).
 
 -define(ROOT, "/sys/fs/cgroup").
 %% Of version 1, where it is not at the root.
@@ -10,10 +12,19 @@
 
 -spec count() -> pos_integer().
 count() ->
-    min(erlang:system_info(schedulers_online), allowed(fun file:read_file/1)).
+    count(fun erlang:system_info/1, fun file:read_file/1).
+
+%% @doc What the emulator has found itself counts; it does not look at all the groups that the files speak of.
+-spec count(Info :: fun((atom()) -> pos_integer() | unknown), read()) -> pos_integer().
+count(Info, Read) ->
+    Quota = case Info(cpu_quota) of
+        unknown -> allowed(Read);
+        Known -> Known
+    end,
+    min(Info(schedulers_online), Quota).
 
 %% @doc What the control groups allow, rounded up; atoms are larger than numbers. `Read' reads a file.
--spec allowed(fun((file:filename()) -> {ok, binary()} | {error, term()})) -> pos_integer() | infinity.
+-spec allowed(read()) -> pos_integer() | infinity.
 allowed(Read) ->
     case Read("/proc/self/cgroup") of
         {ok, Text} ->

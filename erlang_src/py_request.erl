@@ -127,7 +127,7 @@ act(send, A = #attempt{operation = Operation, deadline = Deadline}) ->
     end;
 act({await, Where, Stale}, A = #attempt{operation = Operation, deadline = Deadline}) ->
     _ = Stale =:= none orelse py_env:forget(Stale),
-    next({pool, py_pool:await(py_route:pool_of(Where, Operation), Stale, py_attempt:left(Deadline))}, A);
+    next({pool, py_pool_await:context(py_route:pool_of(Where, Operation), Stale, py_attempt:left(Deadline))}, A);
 act({done, Outcome}, A) ->
     _ = case Outcome of
         {gone, Ctx} -> py_env:forget(Ctx);

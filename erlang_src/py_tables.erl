@@ -241,7 +241,7 @@ is_pool(Pid) ->
     ets:match(py_pools, {'$1', Pid, '_'}) =/= [].
 
 %% @doc The pool is to be there until {@link forget_spec/1}, whoever dies.
--spec keep_spec(atom(), py_pool_sup:spec()) -> ok.
+-spec keep_spec(atom(), py_pool_sup:kept()) -> ok.
 keep_spec(Pool, Spec) ->
     true = ets:insert(py_pool_specs, {Pool, Spec}),
     ok.
@@ -251,14 +251,14 @@ forget_spec(Pool) ->
     true = ets:delete(py_pool_specs, Pool),
     ok.
 
--spec spec(atom()) -> {ok, py_pool_sup:spec()} | none.
+-spec spec(atom()) -> {ok, py_pool_sup:kept()} | none.
 spec(Pool) ->
     case lookup(py_pool_specs, Pool) of
         [{_, Spec}] -> {ok, Spec};
         [] -> none
     end.
 
--spec specs() -> [{atom(), py_pool_sup:spec()}].
+-spec specs() -> [{atom(), py_pool_sup:kept()}].
 specs() ->
     lists:sort(all(py_pool_specs)).
 

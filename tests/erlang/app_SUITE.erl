@@ -50,13 +50,25 @@ loops_of_their_own(_) ->
                 ?assertEqual({ok, <<"SUBINTERP">>}, py_event_loop_pool:run(loops, mode, [])),
                 py_event_loop_pool:eval("kept")
             end) || _ <- lists:seq(1, 4)],
-            ?assertEqual([{ok, 5} || _ <- Kept], Kept);
+            ?assertEqual([{ok, 5} || _ <- Kept], Kept),
+            ok = a_chain_stays_with_its_starter();
         false ->
             ?assertEqual(#{num_loops => 0, supported => false}, py_event_loop_pool:get_stats()),
             ?assertMatch({error, {context_died, {start_failed, _}}}, py_event_loop_pool:run(math, sqrt, [16]))
     end,
     %% The calls of others go elsewhere.
     ?assertEqual({ok, <<"SHARED_GIL">>}, py:call(loops, mode, [])).
+
+%% A callback's process is another one each time.
+a_chain_stays_with_its_starter() ->
+    ok = py:register_function(loop_and, fun([Expr]) -> {py_event_loop_pool:get_loop(), py_event_loop_pool:eval(Expr)} end),
+    [py_test:in_process(fun() ->
+         {ok, Loop} = py_event_loop_pool:get_loop(),
+         ?assertMatch({ok, {{<<"ok">>, Loop}, _}}, py:call(erlang, call, [loop_and, <<"1">>])),
+         ok = py_event_loop_pool:exec("kept = 6"),
+         ?assertEqual({ok, {{<<"ok">>, Loop}, {<<"ok">>, 6}}}, py:call(erlang, call, [loop_and, <<"kept">>]))
+     end) || _ <- lists:seq(1, 10)],
+    py:unregister_function(loop_and).
 
 %% Proves that stopping the application ends its OS processes, also one that is busy.
 stop_ends_every_process(_) ->
@@ -142,6 +154,16 @@ wrong_values(_) ->
                               {max_state_entries, [0, -1, 1.5, foo, <<"1">>]}, {max_state_bytes, [0, -1, foo]}, {event_loop_pool_size, [0, foo]}, {event_loop_pool_owngil, [0, foo]},
                               {pools, [foo]}],
             Wrong <- Values],
+    %% None is no value of these, nor like none at all.
+    _ = [begin
+             py_test:stop(),
+             ok = application:load(erlang_python),
+             ok = application:set_env(erlang_python, Key, none),
+             {error, {erlang_python, {Reason, _}}} = application:ensure_all_started(erlang_python),
+             ?assertMatch({Key, {bad_config, Key, _}}, {Key, Reason}),
+             ?assertNotEqual(nomatch, string:find(py_error:format_error(Reason), "environment key " ++ atom_to_list(Key) ++ ": "))
+         end || Key <- [send, send_names, imports, paths, max_queued, max_callbacks, shared_memory, hard_timeout_grace, sandbox,
+                        context_mode, io_pool_mode, default_pool_size, io_pool_size]],
     ok = py_test:start([{max_state_entries, 1}]),
     ok = application:set_env(erlang_python, max_state_entries, foo),
     ?assertError({bad_config, max_state_entries, foo}, py:state_store(key, 1)),

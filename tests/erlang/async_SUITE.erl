@@ -13,6 +13,7 @@ groups() ->
     Cases = [results, keyword_arguments, awaitables_and_plain_functions, ten_thousand_sleep_together,
              synchronous_calls_interleave, a_synchronous_call_sees_no_loop, errors_have_one_shape,
              values_that_cannot_be_encoded, timeouts, an_await_that_times_out_can_be_repeated, gather, gather_that_fails,
+             gather_with_timeouts_of_its_calls,
              cancel_while_waiting, cancel_while_running, cancel_in_the_queue, cancel_of_what_has_ended,
              a_coroutine_that_cancels_itself, a_task_that_holds_up_the_loop_is_late, the_death_of_a_caller_cancels,
              spawned_tasks_outlive_their_caller, tasks_left_behind_go_on, stop_answers_all, death_answers_all,
@@ -162,6 +163,15 @@ gather_that_fails(_) ->
     ok = eventually_state(gather, <<"cancelled">>),
     Text = py_error:format_error(Reason),
     ?assertMatch({_, _}, binary:match(Text, <<"number 2: Python raised ValueError: no">>)).
+
+%% Proves that of a call's own timeout and that of the gather the shorter one counts.
+gather_with_timeouts_of_its_calls(_) ->
+    Late = fun(Key, Timeout) -> {tasks, until_cancelled, [Key], #{}, Timeout} end,
+    ?assertEqual({error, {gather_failed, [{1, timeout}]}},
+                 py:async_gather([Late(own, 300), {tasks, value, [1], #{seconds => 0.01}, infinity}], infinity)),
+    ok = eventually_state(own, <<"cancelled">>),
+    ?assertEqual({error, {gather_failed, [{1, timeout}, {2, timeout}]}},
+                 py:async_gather([Late(gathers, infinity), Late(options, [{timeout, infinity}])], 300)).
 
 %% Proves that cancel ends a coroutine that waits, which sees it as asyncio's CancelledError.
 cancel_while_waiting(_) ->

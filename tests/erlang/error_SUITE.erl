@@ -10,7 +10,7 @@ all() ->
     [builtin_exceptions, message_is_str_of_exception, unicode_message, empty_message, long_message,
      message_that_cannot_be_made, exits_are_errors, users_classes, groups_and_chains, same_shape_everywhere,
      recursion_is_an_error, error_in_arguments_leaves_context_usable, unknown_classes_are_bounded,
-     unknown_atoms_are_bounded, format_error_of_every_reason, format_error_with_a_traceback, format_error_of_anything].
+     unknown_atoms_are_bounded, format_error_of_every_reason, format_error_of_an_option_of_pools, format_error_with_a_traceback, format_error_of_anything].
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
@@ -134,7 +134,8 @@ format_error_of_every_reason(_) ->
                  {{<<"FarTooNewError">>, <<"text">>}, ["FarTooNewError", "text"]},
                  {timeout, []},
                  {interrupted, []},
-                 {{overloaded, 17, 16}, ["17", "16", "max_concurrent"]},
+                 {{overloaded, 17, 16}, ["17", "16", "pool option max_concurrent"]},
+                 {max_concurrent, ["no slot", "pool option max_concurrent"]},
                  {{context_died, {exit_status, 3}}, ["3"]},
                  {{context_died, {signal, sigsegv}}, ["SIGSEGV"]},
                  {{context_died, {killed, timeout}}, ["hard_timeout_grace"]},
@@ -150,6 +151,15 @@ format_error_of_every_reason(_) ->
                  {{not_encodable, {type, <<"Socket">>}}, ["Socket"]},
                  {{bad_option, colour}, ["colour"]}]],
     ok.
+
+%% Proves that an option that a pool has and a context has not is no slip of the pen.
+format_error_of_an_option_of_pools(_) ->
+    _ = [begin
+             {error, Reason} = py_context:new(#{Key => 3}),
+             Text = sentence(Reason),
+             ?assertEqual({nomatch, true}, {string:find(Text, "meant"), lists:prefix("the option " ++ atom_to_list(Key) ++ " is for pools", Text)})
+         end || Key <- [max_concurrent, max_queued]],
+    ?assertNotEqual(nomatch, string:find(sentence({bad_option, max_concurent}), "is max_concurrent meant?")).
 
 %% Proves that a traceback that was asked for is shown, below the sentence.
 format_error_with_a_traceback(_) ->

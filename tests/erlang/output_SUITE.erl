@@ -11,7 +11,7 @@ all() ->
      child_processes,
      c_buffers, lines_are_kept_apart, line_without_end, empty_lines, long_lines, text_that_is_not_utf8, unicode_text,
      many_writers, floods_are_bounded, flood_of_prints, bytes_like_frames, standard_input_is_empty, owngil_output,
-     output_before_death, output_while_starting].
+     output_before_death, output_while_starting, what_looks_like_a_crash, a_long_report].
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
@@ -270,3 +270,31 @@ output_while_starting(_) ->
             py_test_log:wait(Token)
         end)
     end).
+
+%% Proves that who writes what a crash begins with, and lives on, finds every line in the log, or in the number of those dropped.
+what_looks_like_a_crash(_) ->
+    logged(fun() ->
+        py_test:with_pool(1, #{}, fun(Pool) ->
+            Token = token(),
+            Lines = [<<"Fatal Python error: not really">>, <<>>
+                     | [<<Token/binary, " ", (integer_to_binary(N))/binary>> || N <- lists:seq(3, 200)]],
+            {ok, _} = py:call(Pool, noise, to_fd, [2, iolist_to_binary([[Line, $\n] || Line <- Lines])]),
+            _ = [begin
+                     Text = py_test_log:text(next_of(Pool)),
+                     ?assertEqual({Line, true}, {Line, lists:suffix(": " ++ binary_to_list(Line), binary_to_list(Text))})
+                 end || Line <- lists:sublist(Lines, 100)],
+            ?assertMatch({match, _}, re:run(py_test_log:text(next_of(Pool)), ": 100 lines of output dropped"))
+        end)
+    end).
+
+next_of(Pool) ->
+    receive {py_test_log, Event = #{meta := #{pool := Pool}}} -> Event
+    after 30000 -> error(no_event)
+    end.
+
+%% Proves that the report of a crash says how many lines it leaves out, besides empty ones.
+a_long_report(_) ->
+    Lines = [<<"Fatal Python error: Aborted">>, <<" ">> | [integer_to_binary(N) || N <- lists:seq(3, 200)]],
+    Words = lists:foldl(fun(Line, W) -> {_, Next} = py_last_words:add(0, 2, Line, W), Next end, py_last_words:new(), Lines),
+    [First, <<"3">> | Rest] = py_last_words:all(Words),
+    ?assertEqual({hd(Lines), <<"(and 100 lines more)">>, 98}, {First, lists:last(Rest), length(Rest)}).

@@ -8,7 +8,8 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [the_same_again, other_options, default_pool_again, default_pool_with_other_options, option_that_is_meant,
-     pool_in_a_tree, pool_in_a_tree_comes_back, pool_in_a_tree_that_cannot_start, names_are_taken, tree_that_was_killed,
+     pool_in_a_tree, pool_in_a_tree_comes_back, pool_in_a_tree_that_cannot_start, names_are_taken,
+     one_name_in_one_tree, limit_of_a_pool_in_a_tree, pool_in_a_tree_that_starts_anew, pool_of_a_killed_tree_can_be_started, tree_that_was_killed,
      context_in_a_tree, wrong_specs].
 
 init_per_testcase(_Case, Config) ->
@@ -142,6 +143,72 @@ names_are_taken(_) ->
     ?assertEqual({error, {already_started, Own, [contexts]}}, py_context_router:start_pool(Own, 2)),
     ?assertEqual(OsPid, py_test:os_pid(Own)),
     ok = stop_tree(Tree).
+
+%% Proves that the same supervisor can have a name only once, and that the pool that has it does not notice.
+one_name_in_one_tree(_) ->
+    Pool = py_test:unique(pool),
+    Spec = py_pool:child_spec(#{name => Pool}),
+    {ok, Tree} = start_tree([Spec]),
+    OsPid = py_test:os_pid(Pool),
+    ?assertMatch({error, {{already_started, Pool}, _}}, supervisor:start_child(Tree, Spec#{id => another})),
+    ?assertEqual({{ok, 4.0}, OsPid}, {py:call(Pool, math, sqrt, [16]), py_test:os_pid(Pool)}),
+    ok = stop_tree(Tree),
+    ?assertMatch({error, {shutdown, {failed_to_start_child, another, {already_started, Pool}}}},
+                 start_tree([Spec, Spec#{id => another}])),
+    ?assertNot(py_context_router:pool_started(Pool)).
+
+%% Proves that the limit of such a pool goes with it, and not what was set by hand when only its processes were killed.
+limit_of_a_pool_in_a_tree(_) ->
+    Pool = py_test:unique(pool),
+    {ok, Tree} = start_tree([py_pool:child_spec(#{name => Pool, max_concurrent => 7})]),
+    ok = py_semaphore:set_max_concurrent(Pool, 5),
+    ?assertEqual(5, py_semaphore:max_concurrent(Pool)),
+    ok = killed_below(Pool, Tree),
+    ?assertEqual(5, py_semaphore:max_concurrent(Pool)),
+    ok = supervisor:terminate_child(Tree, {py_pool, Pool}),
+    ?assertError({no_such_pool, Pool}, py_semaphore:max_concurrent(Pool)),
+    {ok, _} = supervisor:restart_child(Tree, {py_pool, Pool}),
+    ?assertEqual(7, py_semaphore:max_concurrent(Pool)),
+    ok = stop_tree(Tree),
+    ?assertError({no_such_pool, Pool}, py_semaphore:max_concurrent(Pool)).
+
+%% Proves that such a pool is still its supervisor's when our own supervisor below that has started all of it anew.
+pool_in_a_tree_that_starts_anew(_) ->
+    Pool = py_test:unique(pool),
+    Spec = py_pool:child_spec(#{name => Pool}),
+    {ok, Tree} = start_tree([Spec]),
+    ok = killed_below(Pool, Tree),
+    ?assertEqual({error, {supervised, Pool, Tree}}, py_context_router:stop_pool(Pool)),
+    ?assertMatch({error, {{already_started, Pool}, _}}, supervisor:start_child(Tree, Spec#{id => another})),
+    ?assertEqual({ok, 4.0}, py:call(Pool, math, sqrt, [16])),
+    ok = stop_tree(Tree).
+
+%% Kills the supervisor of the port processes, whose death ends the others below ours, and waits until all are there again.
+killed_below(Pool, Tree) ->
+    [{_, Sup, _, _}] = supervisor:which_children(Tree),
+    {_, Ports, _, _} = lists:keyfind(py_port_sup, 1, supervisor:which_children(Sup)),
+    {Before, _} = py_tables:pool(Pool),
+    Monitor = monitor(process, Before),
+    exit(Ports, kill),
+    receive {'DOWN', Monitor, process, _, _} -> ok end,
+    ?assertEqual({ok, 4.0}, py:call(Pool, math, sqrt, [16])),
+    ?assertMatch([{_, Sup, _, _}], supervisor:which_children(Tree)),
+    ok.
+
+%% Proves that what a killed supervisor leaves behind does not keep anybody else from starting the pool, though it takes its time.
+pool_of_a_killed_tree_can_be_started(_) ->
+    Name = py_test:unique(pool),
+    {ok, Tree} = start_tree([py_pool:child_spec(#{name => Name})]),
+    {Pool, _} = py_tables:pool(Name),
+    true = erlang:suspend_process(Pool),
+    exit(Tree, kill),
+    receive {'EXIT', Tree, killed} -> ok end,
+    Job = py_test:async(fun() -> py_context_router:start_pool(Name, 2) end),
+    py_test:eventually(fun() -> {ok, Kept} = py_tables:spec(Name), is_map(Kept) end),
+    true = erlang:resume_process(Pool),
+    ?assertMatch({ok, [_, _]}, py_test:join(Job)),
+    ?assertEqual({ok, 4.0}, py:call(Name, math, sqrt, [16])),
+    ok = py_context_router:stop_pool(Name).
 
 %% Proves that what a killed supervisor leaves behind does not keep its successor from starting the pool.
 tree_that_was_killed(_) ->

@@ -47,7 +47,7 @@ shapes_without_python(_) ->
         {{m, f, [1], #{a => 2}}, {routed, Call(#{a => 2}), 0, default}},
         {{m, f, [1], [{a, 2}]}, {routed, Call(#{a => 2}), 0, default}},
         {{m, f, [1], []}, {routed, Call(#{}), 0, default}},
-        {{m, f, [1], #{kwargs => #{a => 2}, timeout => 5}}, {routed, Call(#{a => 2}), 0, 5}},
+        {{m, f, [1], #{kwargs => #{a => 2}, timeout => 5}}, {routed, Call(#{kwargs => #{a => 2}, timeout => 5}), 0, default}},
         {{m, f, [1], #{a => 2}, 5}, {routed, Call(#{a => 2}), 0, 5}},
         {{m, f, [1], [{a, 2}], infinity}, {routed, Call(#{a => 2}), 0, infinity}},
         {{m, f, [1], #{a => 2}, #{timeout => 5, strict => true}}, {routed, Call(#{a => 2}), 2, 5}},
@@ -57,7 +57,7 @@ shapes_without_python(_) ->
         {{p, m, f, [1], #{timeout => 5}}, {{pool, p}, Call(#{timeout => 5}), 0, default}},
         {{p, m, f, [1], [{timeout, 5}]}, {{pool, p}, Call(#{timeout => 5}), 0, default}},
         {{p, m, f, [1], 5}, {{pool, p}, Call(#{}), 0, 5}},
-        {{p, m, f, [1], #{kwargs => #{}, timeout => 5}}, {{pool, p}, Call(#{}), 0, 5}},
+        {{p, m, f, [1], #{kwargs => 1, timeout => 5}}, {{pool, p}, Call(#{kwargs => 1, timeout => 5}), 0, default}},
         {{p, m, f, [1], [{a, 2}], [{timeout, 5}]}, {{pool, p}, Call(#{a => 2}), 0, 5}},
         {{p, m, f, [1], #{}, #{traceback => true}}, {{pool, p}, Call(#{}), 1, default}},
         {{Ctx, m, f, [1]}, {{context, Ctx}, Call(#{}), 0, infinity}},
@@ -86,6 +86,9 @@ strings_that_are_lists(_) ->
     ?assertMatch({routed, {call, m, f, "text", #{a := 1}}, 0, default}, py_call:request(m, f, "text", [{a, 1}])),
     ?assertMatch({routed, {call, m, f, "1 text", #{}}, 0, default}, py_call:request(m, f, "1 text", [])),
     ?assertMatch({routed, {call, m, f, "text", #{a := 1}}, 0, 5}, py_call:request(m, f, "text", [{a, 1}], 5)),
+    ?assertMatch({routed, {call, m, f, "text", #{a := 1, b := true}}, 0, default}, py_call:request(m, f, "text", [{a, 1}, b])),
+    ?assertMatch({routed, {call, m, f, "text", #{a := true}}, 0, 5}, py_call:request(m, f, "text", [a], 5)),
+    ?assertMatch({{pool, io}, {call, m, <<"f">>, [a], _}, 0, default}, py_call:request(io, m, "f", [a])),
     ?assertMatch({{pool, io}, {call, m, <<"f">>, [1], #{a := 1}}, 0, default}, py_call:request(io, m, "f", [1], [{a, 1}])),
     ?assertEqual({ok, 4.0}, py:call(io, "math", "sqrt", [16])).
 
@@ -141,11 +144,9 @@ calls(Config) ->
              Call = fun(Extra) -> apply(py, call, [Target, probe, arguments, [1] | Extra]) end,
              Kwargs = {ok, {[1], #{<<"a">> => 2}}},
              ?assertEqual({ok, {[1], #{}}}, Call([])),
-             ?assertEqual(Kwargs, Call([#{kwargs => #{a => 2}}])),
              ?assertEqual({ok, {[1], #{}}}, Call([30000])),
              ?assertEqual(Kwargs, Call([#{a => 2}, 30000])),
              ?assertEqual(Kwargs, Call([[{a, 2}], [{timeout, 30000}]])),
-             ?assertEqual(Kwargs, py:await(py:cast(Target, probe, arguments, [1], [{kwargs, [{a, 2}]}]))),
              ?assertEqual(Kwargs, py:await(py:cast(Target, probe, arguments, [1], [{a, 2}], #{timeout => infinity}))),
              ?assertEqual(Kwargs, py:await(py:spawn_call(Target, probe, arguments, [1], #{a => 2}, 30000))),
              ?assertEqual(Kwargs, py:async_await(py:async_call(Target, probe, arguments, [1], #{a => 2}, 30000)))
@@ -156,12 +157,21 @@ targets(Config) ->
     Pool = proplists:get_value(pool, Config),
     [Pool, hd(py_test:contexts(Pool))].
 
-%% Proves that a keyword argument of Python may be called timeout, and that a timeout is none.
+%% Proves that a keyword argument of Python may be called timeout, or kwargs, and that a timeout is none; on a context it is options
+%% that stand there.
 kwargs_and_timeouts(Config) ->
     [Pool, Ctx] = targets(Config),
     ?assertEqual({ok, {[], #{<<"timeout">> => 5}}}, py:call(Pool, probe, arguments, [], #{timeout => 5})),
     ?assertEqual({ok, {[], #{}}}, py:call(Ctx, probe, arguments, [], #{timeout => 30000})),
     ?assertEqual({ok, {[], #{<<"timeout">> => 5}}}, py:call(Ctx, probe, arguments, [], #{timeout => 5}, 30000)),
+    Kwargs = {ok, {[], #{<<"kwargs">> => #{<<"a">> => 2}}}},
+    ?assertEqual(Kwargs, py:call(probe, arguments, [], #{kwargs => #{a => 2}})),
+    ?assertEqual(Kwargs, py:call(Pool, probe, arguments, [], #{kwargs => #{a => 2}})),
+    ?assertEqual(Kwargs, py:await(py:cast(Pool, probe, arguments, [], [{kwargs, #{a => 2}}]))),
+    ?assertEqual(Kwargs, py:async_await(py:async_call(probe, arguments, [], #{kwargs => #{a => 2}}))),
+    Named = {ok, {[], #{<<"a">> => 2}}},
+    ?assertEqual(Named, py:call(Ctx, probe, arguments, [], #{kwargs => #{a => 2}})),
+    ?assertEqual(Named, py:await(py:cast(Ctx, probe, arguments, [], [{kwargs, [{a, 2}]}]))),
     _ = [begin
              ?assertEqual({error, timeout}, py:call(Target, time, sleep, [0.5], #{}, 50)),
              ?assertEqual({error, timeout}, py:await(py:cast(Target, time, sleep, [0.5], #{}, 50))),

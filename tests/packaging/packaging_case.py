@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tempfile
 import unittest
+from collections.abc import Sequence
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("ERLANG_PYTHON_TEST_BUILD", TOP / "build"))
@@ -44,6 +45,20 @@ class PackagingCase(unittest.TestCase):
 
     def run_command(self, *command: str | os.PathLike[str], cwd: pathlib.Path, **environment: str) -> str:
         """Returns what the command printed; the test fails with that text when the command does."""
+        status, printed = self._run(command, cwd, environment)
+        self.assertEqual(status, 0, f"{' '.join(map(str, command))}\n{printed}")
+        return printed
+
+    def fails(self, *command: str | os.PathLike[str], cwd: pathlib.Path, **environment: str) -> str:
+        """Returns what the command printed; the test fails with that text when the command does not."""
+        status, printed = self._run(command, cwd, environment)
+        self.assertNotEqual(status, 0, f"{' '.join(map(str, command))}\n{printed}")
+        return printed
+
+    def _run(
+        self, command: Sequence[str | os.PathLike[str]], cwd: pathlib.Path, environment: dict[str, str]
+    ) -> tuple[int, str]:
+        """The exit status, and what was printed on either channel."""
         done = subprocess.run(
             command,
             cwd=cwd,
@@ -54,8 +69,7 @@ class PackagingCase(unittest.TestCase):
             text=True,
             check=False,
         )
-        self.assertEqual(done.returncode, 0, f"{' '.join(map(str, command))}\n{done.stdout}")
-        return done.stdout
+        return done.returncode, done.stdout
 
     def call_python(self, *erl_arguments: str | os.PathLike[str], **environment: str) -> str:
         """Runs the call in a fresh Erlang node and returns what it printed."""

@@ -13,7 +13,6 @@
     pypi := file:filename(),       % where uvloop is, if it can be had
     echo_port := file:filename(),
     python := binary(),            % the interpreter that the product runs
-    max_concurrent := pos_integer(),
     rounds := pos_integer(),       % each figure is the median of as many
     ms := pos_integer(),           % how long one of them is measured
     slice_ms := pos_integer(),
@@ -49,8 +48,7 @@ main() ->
         here => value("here", Arguments),
         pypi => value("pypi", Arguments),
         echo_port => value("echo", Arguments),
-        python => Python,
-        max_concurrent => py_semaphore:max_concurrent()},
+        python => Python},
     conditions(Settings, value("flags", Arguments), lists:member("pinned", Arguments), py:version()),
     Results = [run(Name, Run, Settings) || {Name, Run} <- Chosen],
     bench_report:summary(lists:append([Targets || {ok, Targets} <- Results])),

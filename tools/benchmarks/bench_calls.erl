@@ -47,11 +47,12 @@ throughput(#{rounds := Rounds, ms := Ms, callers := Callers} = Settings) ->
     end).
 
 -spec limit(bench:settings()) -> [bench_report:target()].
-limit(#{rounds := Rounds, ms := Ms, max_concurrent := Max} = Settings) ->
+limit(#{rounds := Rounds, ms := Ms} = Settings) ->
+    Max = py_semaphore:max_concurrent(contexts),
     with_subjects(Settings, fun(_Echo, Owngil, _Default, _Ctx) ->
         bench_report:title("The limit on concurrent calls (py_semaphore)"),
         bench_report:header(["", "no limit", "limit " ++ integer_to_list(Max), "x"]),
-        Under = fun(Limit, Measure) -> fun() -> ok = py_semaphore:set_max_concurrent(Limit), Measure() end end,
+        Under = fun(Limit, Measure) -> fun() -> ok = py_semaphore:set_max_concurrent(contexts, Limit), Measure() end end,
         [FreeUs, LimitedUs] = ab(Rounds, Under, Max, fun() -> bench_measure:latency_us(Owngil, Ms) end),
         bench_report:row(["one caller's latency", bench_report:us(FreeUs), bench_report:us(LimitedUs),
                           bench_report:ratio(LimitedUs / FreeUs)]),
@@ -65,18 +66,20 @@ limit(#{rounds := Rounds, ms := Ms, max_concurrent := Max} = Settings) ->
 ab(Rounds, Under, Max, Measure) ->
     bench_measure:interleaved(Rounds, [Under(?NO_LIMIT, Measure), Under(Max, Measure)]).
 
-with_subjects(#{echo_port := Program, max_concurrent := Max}, Run) ->
+%% The limits of the pools that are asked are out of the way: that of contexts that users start, and the default one.
+with_subjects(#{echo_port := Program}, Run) ->
     Echo = bench_echo:open(Program),
     {ok, Ctx} = py_context:new(#{mode => owngil}),
     Payload = ?PAYLOAD,
-    ok = py_semaphore:set_max_concurrent(?NO_LIMIT),
+    Limits = [{Pool, py_semaphore:max_concurrent(Pool)} || Pool <- [contexts, default]],
+    _ = [ok = py_semaphore:set_max_concurrent(Pool, ?NO_LIMIT) || {Pool, _} <- Limits],
     try
         Run(fun() -> Payload = bench_echo:call(Echo, Payload) end,
             fun() -> {ok, 4.0} = py:call(Ctx, math, sqrt, [16]) end,
             fun() -> {ok, 4.0} = py:call(math, sqrt, [16]) end,
             Ctx)
     after
-        ok = py_semaphore:set_max_concurrent(Max),
+        _ = [ok = py_semaphore:set_max_concurrent(Pool, Limit) || {Pool, Limit} <- Limits],
         ok = py_context:destroy(Ctx),
         ok = bench_echo:close(Echo)
     end.

@@ -13,14 +13,14 @@
 -define(NO_LIMIT, 20000).
 
 -spec coroutines(bench:settings()) -> [bench_report:target()].
-coroutines(#{rounds := Rounds, ms := Ms, max_concurrent := Max, here := Here}) ->
+coroutines(#{rounds := Rounds, ms := Ms, here := Here}) ->
     {ok, [Ctx]} = py_context_router:start_pool(?POOL, 1, #{paths => [Here]}),
+    Max = py_semaphore:max_concurrent(?POOL),
     try
         ok = one_at_a_time(Ctx, Rounds, Ms),
         ok = in_flight(Ctx, Rounds, Ms, Max),
         sleeps(Ctx, Rounds, Max)
     after
-        ok = py_semaphore:set_max_concurrent(Max),
         ok = py_context_router:stop_pool(?POOL)
     end.
 
@@ -43,7 +43,7 @@ in_flight(Ctx, Rounds, Ms, Max) ->
     lists:foreach(fun({Name, Limit}) ->
         bench_report:title("Coroutines per second, " ++ integer_to_list(?IN_FLIGHT) ++ " in flight; limit " ++ Name),
         bench_report:header(["", "per second", "x py:call"]),
-        ok = py_semaphore:set_max_concurrent(Limit),
+        ok = py_semaphore:set_max_concurrent(?POOL, Limit),
         Calls = fun(Subject) -> fun() -> bench_measure:per_second(Subject, ?IN_FLIGHT, Ms) end end,
         One = fun(Function) -> fun() -> window(Ctx, Function, Ms) end end,
         Subjects = [
@@ -86,7 +86,7 @@ sleeps(Ctx, Rounds, Max) ->
     bench_report:title(lists:flatten(io_lib:format("~b asyncio.sleep(~p) at once", [?SLEEPS, ?SLEEP_S]))),
     bench_report:header(["", "until all have ended"]),
     Under = fun(Limit) -> fun() ->
-        ok = py_semaphore:set_max_concurrent(Limit),
+        ok = py_semaphore:set_max_concurrent(?POOL, Limit),
         float(bench_measure:elapsed_us(fun() ->
             Refs = [py:async_call(Ctx, ?PY, sleep, [?SLEEP_S]) || _ <- lists:seq(1, ?SLEEPS)],
             [{ok, none} = py:async_await(Ref) || Ref <- Refs]

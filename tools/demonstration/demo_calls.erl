@@ -39,14 +39,11 @@ pools(_Settings) ->
     demo_screen:tell("~b calls in the pool io sleep for ~b s each. Meanwhile the default pool is asked again and "
                      "again.",
                      [?SLEEPERS, ?SLEEP_S]),
-    Limit = py_semaphore:max_concurrent(),
-    ok = py_semaphore:set_max_concurrent(?SLEEPERS + Limit),
     Start = erlang:monotonic_time(microsecond),
     Sleeping = [start(fun() -> py:call(io, time, sleep, [?SLEEP_S]) end) || _ <- lists:seq(1, ?SLEEPERS)],
     {Calls, BusyUs} = calls_while(Sleeping, 0, erlang:monotonic_time(microsecond)),
     Slept = [join(Sleeper) || Sleeper <- Sleeping],
     AllUs = erlang:monotonic_time(microsecond) - Start,
-    ok = py_semaphore:set_max_concurrent(Limit),
     demo_screen:tell("~ts calls of the default pool meanwhile, ~.1f us each; the ~b sleeps took ~ts together.",
                      [demo_screen:grouped(Calls), BusyUs / max(1, Calls), ?SLEEPERS, demo_screen:ms(AllUs)]),
     [demo_screen:check(Slept =:= lists:duplicate(?SLEEPERS, {ok, none}), "every sleep ended well"),
@@ -62,28 +59,33 @@ calls_while(Sleeping, Calls, Start) ->
 
 -spec overload(demo:settings()) -> [boolean()].
 overload(_Settings) ->
-    Limit = py_semaphore:max_concurrent(),
-    demo_screen:tell("At most ~b calls may be in Python's hands at once; for a moment we allow two, and keep both "
-                     "busy.",
+    Limit = py_semaphore:max_concurrent(io),
+    demo_screen:tell("Each pool has a limit of its own: at most ~b calls of the pool io may be in Python's hands at once. For a "
+                     "moment we allow two, and keep both busy.",
                      [Limit]),
-    ok = py_semaphore:set_max_concurrent(2),
+    ok = py_semaphore:set_max_concurrent(io, 2),
     Busy = [start(fun() -> py:call(io, time, sleep, [?SLEEP_S]) end) || _ <- [1, 2]],
-    ok = until(fun() -> py_semaphore:current() =:= 2 end),
-    Result = py:call(math, sqrt, [16], #{}, 100),
-    show("py:call(math, sqrt, [16], #{}, 100).      % waits for at most 100 ms", Result),
+    ok = until(fun() -> py_semaphore:current(io) =:= 2 end, Busy),
+    Result = py:call(io, math, sqrt, [16], #{}, 100),
+    show("py:call(io, math, sqrt, [16], #{}, 100).      % waits for at most 100 ms", Result),
     demo_screen:tell("~ts.", [py_error:format_error(Result)]),
+    Other = py:call(math, sqrt, [16]),
+    show("py:call(math, sqrt, [16]).      % in the default pool", Other),
     Ended = [join(Call) || Call <- Busy],
-    After = py:call(math, sqrt, [16], #{}, 5000),
-    ok = py_semaphore:set_max_concurrent(Limit),
+    After = py:call(io, math, sqrt, [16]),
+    ok = py_semaphore:set_max_concurrent(io, Limit),
     [demo_screen:check(Result =:= {error, {overloaded, 2, 2}}, "too much work is refused, and it is said why"),
+     demo_screen:check(Other =:= {ok, 4.0}, "other pools do not notice"),
      demo_screen:check(Ended =:= [{ok, none}, {ok, none}] andalso After =:= {ok, 4.0}, "afterwards all is as before")].
 
-until(Holds) ->
-    case Holds() of
-        true -> ok;
-        false ->
+%% Gives up when the first of them has ended.
+until(Holds, [{Pid, _} | _] = Busy) ->
+    case {Holds(), is_process_alive(Pid)} of
+        {true, _} -> ok;
+        {false, true} ->
             timer:sleep(1),
-            until(Holds)
+            until(Holds, Busy);
+        {false, false} -> not_seen
     end.
 
 start(Work) ->

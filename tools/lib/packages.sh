@@ -54,7 +54,7 @@ Only Debian and Ubuntu are installed automatically. Please install with your pac
   Erlang/OTP 25 or later with erl_interface, common_test, dialyzer, tools, eunit, ssl; rebar3
   Meson 1.0 or later, ninja, pkg-config, a C++20 compiler
   libuv, libseccomp and doctest with headers
-  Python 3.13 or later with headers and a shared library (or set PYTHON to one)
+  Python 3.12 or later (3.13 for mode owngil) with headers and a shared library (or set PYTHON to one)
   for tools/check: clang, clang-format, clang-tidy
 Fedora: dnf install erlang rebar3 meson ninja-build gcc-c++ libuv-devel libseccomp-devel doctest-devel python3-devel clang-tools-extra
 Arch:   pacman -S erlang rebar3 meson ninja gcc pkgconf libuv libseccomp doctest python clang
