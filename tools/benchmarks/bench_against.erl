@@ -82,10 +82,11 @@ subjects() ->
 -spec prepare(file:filename()) -> ok.
 prepare(Here) ->
     ok = bench:start(Here),
+    ok = py:register_function(bench_same, fun([Value]) -> Value end),
+    ok = persistent_term:put(?MODULE, maps:from_list([{Mode, context(Mode)} || Mode <- [owngil, worker]])),
     %% Builds before limits per pool have one limit.
     _ = [catch apply(py_semaphore, set_max_concurrent, Args) || Args <- [[?NO_LIMIT], [contexts, ?NO_LIMIT]]],
-    ok = py:register_function(bench_same, fun([Value]) -> Value end),
-    ok = persistent_term:put(?MODULE, maps:from_list([{Mode, context(Mode)} || Mode <- [owngil, worker]])).
+    ok.
 
 context(Mode) ->
     {ok, Ctx} = py_context:new(#{mode => Mode}),
