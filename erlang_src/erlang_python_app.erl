@@ -19,7 +19,6 @@ start(_Type, _Args) ->
     end.
 
 start_all(Specs) ->
-    ok = py_protocol:install(),
     case erlang_python_sup:start_link() of
         {ok, Pid} ->
             %% Side by side: most of the time is Python's start.
@@ -42,5 +41,4 @@ await(Pool) ->
 -spec stop(term()) -> ok.
 stop(_State) ->
     _ = persistent_term:erase(py_counters),
-    _ = persistent_term:erase(py_protocol),
     ok.

@@ -12,7 +12,7 @@
 -export([segments_opened/1, with_segments/4, segments_read/1, discard/1]).
 -export([restrict/1, result/3, functions/1, messages_taken/1, cancel/2, credit/4]).
 %% Notices: the headers of frames that come.
--export([install/0, notice/1, address/2, alias_address/1, request_address/1]).
+-export([notice/1, address/2, alias_address/1, request_address/1]).
 %% Payloads.
 -export([in_pieces/3, decode/1, decode/2, items/1, items_bytes/1, vocabulary/0]).
 
@@ -161,7 +161,7 @@ discard(Segments) ->
 -spec notice(binary()) -> {notice(), non_neg_integer()} | malformed.
 %% A tuple of less than 256 elements, and neither compressed nor anything else.
 notice(Frame = <<131, 104, _/binary>>) ->
-    try binary_to_term(Frame, decoding(Frame)) of
+    try binary_to_term(Frame, [safe, used]) of
         {{?OP_REPLY, Alias, Slot}, _} = Notice when is_reference(Alias), is_integer(Slot), Slot >= 0 ->
             Notice;
         {Notice, Used} ->
@@ -174,25 +174,6 @@ notice(Frame = <<131, 104, _/binary>>) ->
     end;
 notice(_Frame) ->
     malformed.
-
-%% A reply to a reference of this node, with a slot, has no atom but the name of the node; to look that up safely costs as much as
-%% all the rest.
-decoding(Frame) ->
-    Reply = persistent_term:get(?MODULE, <<>>),
-    Bytes = byte_size(Reply),
-    case Frame of
-        <<Reply:Bytes/binary, _:16/binary, Integer, _/binary>> when Bytes > 0, Integer =:= 97 orelse Integer =:= 98 -> [used];
-        _ -> [safe, used]
-    end.
-
-%% @doc What is the same in all replies, but for the creation of the node and what differs among references. It is out of use
-%% when the node gets another name.
--spec install() -> ok.
-install() ->
-    Reference = term_to_binary(make_ref()),
-    Same = byte_size(Reference) - 1 - 16,
-    <<131, 90, 0, 3, Node:(Same - 3)/binary, _/binary>> = Reference,
-    persistent_term:put(?MODULE, <<131, 104, 3, 97, ?OP_REPLY, 90, 0, 3, Node/binary>>).
 
 is_notice({?OP_ITEMS, Alias}) -> is_reference(Alias);
 is_notice({?OP_STARTED, Slots}) -> is_list_of(fun is_count/1, Slots);

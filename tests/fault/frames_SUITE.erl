@@ -8,7 +8,7 @@
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [malformed_frames, frames_out_of_turn, lengths_then_death, lengths_and_no_death, new_atoms, replies_make_no_atoms, compressed_frames,
+    [malformed_frames, frames_out_of_turn, lengths_then_death, lengths_and_no_death, new_atoms, compressed_frames,
      compressed_reply, replies_nobody_asked_for, replies_of_another_pool, slots_of_another_pool, endless_pieces,
      endless_notices, replies_are_closed, replies_are_replaced, requests_are_closed, a_child_holds_the_replies, a_reply_of_another_shape,
      items_beyond_the_credit, a_stream_ends_with_a_value, an_answer_comes_once, what_the_dead_owed, shared_servers_live].
@@ -51,26 +51,6 @@ malformed_frames(_) ->
          ?assertEqual({Frame, {error, {context_died, {killed, bad_frame}}}}, {Frame, wait(Pool, Frame)}),
          back(Pool, Before)
      end) || Frame <- [<<>>, <<131, 255>>, t({99}), t({5, 3, 0, <<"x">>}), t({9, [x]}), t({11, 1, 1, 1, 0, someone, <<"f">>})]].
-
-%% Proves that what is read faster, because it looks like a reply to this node, makes no atoms either.
-replies_make_no_atoms(_) ->
-    <<131, Ref/binary>> = term_to_binary(make_ref()),
-    Reply = <<131, 104, 3, 97, 1, Ref/binary>>,
-    ?assertMatch({{1, _, 7}, _}, py_protocol:notice(<<Reply/binary, 97, 7, "payload">>)),
-    ?assertMatch({{1, _, 70000}, _}, py_protocol:notice(<<Reply/binary, 98, 70000:32, "payload">>)),
-    _ = [begin
-             Name = iolist_to_binary(["reply_atom_", integer_to_list(N), "_", integer_to_list(erlang:unique_integer([positive]))]),
-             Bytes = byte_size(Name),
-             ?assertEqual(malformed, py_protocol:notice(Make(<<119, Bytes, Name/binary>>))),
-             ?assertError(badarg, binary_to_existing_atom(Name))
-         end || {N, Make} <- lists:enumerate(
-                    [fun(Atom) -> <<Reply/binary, Atom/binary>> end,
-                     fun(Atom) -> <<Reply/binary, 104, 1, Atom/binary>> end,
-                     fun(Atom) -> <<131, 104, 3, 97, 1, 90, 0, 3, Atom/binary, 0:(16 * 8), 97, 7>> end,
-                     fun(Atom) -> <<131, 104, 4, 97, 1, Ref/binary, 97, 7, Atom/binary>> end])],
-    %% An integer that is cut off.
-    ?assertEqual(malformed, py_protocol:notice(<<Reply/binary, 98, 0, 0>>)),
-    ?assertEqual(malformed, py_protocol:notice(<<Reply/binary, 98, -1:32>>)).
 
 %% Proves that what a port process says once, at its start, it cannot say later.
 frames_out_of_turn(_) ->
