@@ -32,6 +32,7 @@
     cwd := binary() | none,
     grace := pos_integer() | infinity,
     shared_memory := non_neg_integer(),
+    isolation := pool | context,
     max_requests := pos_integer() | infinity,
     calls := counters:counters_ref(),
     send := py_send:options()
@@ -135,6 +136,7 @@ init(Parent, Options = #{pool := Pool, manager := Manager}) ->
                 pieces = py_pieces:new(maps:get(max_value_bytes, Config)),
                 max_value = maps:get(max_value_bytes, Config),
                 shared_memory = maps:get(shared_memory, Options),
+                is_shared = maps:get(isolation, Options) =:= pool,
                 callbacks = py_callbacks:new(Port, Rule, maps:get(max_callbacks, Config)),
                 messages = py_messages:new(Port, Pool, Rule),
                 rule = Rule,
@@ -175,7 +177,7 @@ loop(State = #state{port = Port, parent = Parent}) ->
             py_port_end:terminate({shutdown, {port_died, stopped}}, State);
         {'EXIT', Pid, Reason} ->
             loop(ended(Pid, Reason, State));
-        {py_carried, Ref, Read} when is_reference(Ref) ->
+        {py_carried, Ref, Read} when is_reference(Ref), (is_list(Read) orelse Read =:= error) ->
             loop(py_port_input:carried(Ref, Read, State));
         {py_messages, Event} when Event =:= log; element(1, Event) =:= look; element(1, Event) =:= sent, is_integer(element(3, Event)) ->
             loop(State#state{messages = py_messages:handle(Event, State#state.messages)});
@@ -221,7 +223,7 @@ timer(start_timeout, State) -> State.
 %% A process that is linked to us, which others than ours may be.
 ended(Pid, Reason, State = #state{callbacks = Callbacks, messages = Messages, segments = Segments}) ->
     %% Somebody has killed it, and with it what was being read.
-    _ = Segments =/= none andalso py_segments:is_carrier(Pid, Segments) andalso
+    _ = not is_atom(Segments) andalso py_segments:is_ours(Pid, Segments) andalso
         py_port_end:terminate({shutdown, {port_died, stopped}}, State),
     case py_callbacks:ended(Pid, Reason, Callbacks) of
         unknown -> State#state{messages = py_messages:ended(Pid, Messages)};

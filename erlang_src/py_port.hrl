@@ -12,8 +12,9 @@
     left :: integer() | infinity,           % requests until it is to be recycled
     partial = none :: none | py_wire:partial(),
     pieces :: py_pieces:pieces(),
-    shared_memory :: non_neg_integer(),     % that may be idle
-    segments = none :: none | py_segments:segments(),
+    shared_memory :: non_neg_integer(),     % that may be idle; 0: none is shared
+    is_shared :: boolean(),                 % by several contexts
+    segments = unknown :: unknown | none | py_segments:segments(),
     is_holding = false :: boolean(),        % frames that wait for segments
     aside = none :: none | {non_neg_integer(), [binary()]}, % of the payload of the frame in hand
     max_value :: pos_integer(),             % max_frame_bytes

@@ -4,7 +4,7 @@
 
 -include("py_port.hrl").
 
--export([expect/2, probe/1, sign_of_life/1, watch/1, look/2, kill/2, violation/2, broken/2, cause/2, died/2, terminate/2]).
+-export([expect/2, probe/1, sign_of_life/1, watch/1, look/2, kill/2, violation/2, broken/2, late/2, cause/2, died/2, terminate/2]).
 %% For all parts of a py_port.
 -export([later/3, tell/2]).
 
@@ -111,6 +111,12 @@ violation(What, State) ->
 broken(What, State = #state{pool = Pool}) ->
     ok = py_output:violation(Pool, What),
     died({killed, bad_frame}, State#state{cause = {killed, bad_frame}}).
+
+%% @doc Its end, at once: what it has to do with could not be done in time.
+-spec late(binary(), #state{}) -> no_return().
+late(What, State = #state{pool = Pool}) ->
+    ok = py_output:late(Pool, What),
+    died({killed, timeout}, State#state{cause = {killed, timeout}}).
 
 %% @doc The port process is gone.
 -spec died(py_port:why(), #state{}) -> no_return().

@@ -8,8 +8,6 @@
 
 %% What the emulator reads from a pipe at a time.
 -define(READ_BYTES, 65536).
-%% A binary up to this size is copied with a message.
--define(HEAP_BINARY_BYTES, 64).
 %% So many values of the largest size may wait in the mailbox: far more than an honest port sends while this process is
 %% kept from its work.
 -define(BACKLOG_VALUES, 8).
@@ -68,6 +66,7 @@ in_turn(Notice, Used, Frame, State = #state{segments = Segments}) ->
         {Ready, Next} -> ready(Ready, State#state{segments = Next});
         too_large -> py_port_end:violation(<<"more values than may wait">>, State);
         error -> py_port_end:violation(<<"a segment that cannot be read">>, State);
+        late -> py_port_end:late(<<"shared memory could not be read in time">>, State);
         _NeedNotWait -> notice(Notice, Used, Frame, State)
     end.
 
@@ -79,12 +78,15 @@ key_at(_) -> 2.
 
 %% @doc A carrier has read, or could not.
 -spec carried(reference(), [binary()] | error, #state{}) -> #state{}.
-carried(_Ref, _Read, State = #state{segments = none}) ->
+carried(_Ref, _Read, State = #state{segments = Segments}) when is_atom(Segments) ->
     State;
 carried(Ref, Read, State = #state{segments = Segments}) ->
     case py_segments:carried(Ref, Read, Segments) of
         {Ready, Next} -> ready(Ready, State#state{segments = Next});
-        error -> py_port_end:violation(<<"a segment that cannot be read">>, State)
+        error -> py_port_end:violation(<<"a segment that cannot be read">>, State);
+        unknown ->
+            ok = py_unexpected:dropped({py_carried, Ref, Read}),
+            State
     end.
 
 ready(Ready, State) ->
@@ -139,14 +141,15 @@ notice({?OP_LARGE_MESSAGE, Key}, Used, Frame, State) ->
     {Payload, Rest} = payload(Key, Used, Frame, State),
     Bytes = byte_size(Frame) + aside_bytes(State),
     Rest#state{messages = py_messages:large(Bytes, Payload, State#state.messages)};
-notice({?OP_SEGMENTS, Key, Token, Parts}, _, _, State = #state{segments = Segments}) when Segments =/= none ->
+notice({?OP_SEGMENTS, Key, Token, Parts}, _, _, State = #state{segments = Segments}) when not is_atom(Segments) ->
     case py_segments:announced(Key, Token, Parts, Segments) of
-        {ok, Next} -> State#state{segments = Next, is_holding = true};
+        {ok, Next} -> spend(segments, length(Parts), <<"segments">>, State#state{segments = Next, is_holding = true});
+        out_of_turn -> py_port_end:violation(<<"segments after segments whose value has not come">>, State);
         too_large -> py_port_end:violation(<<"larger values than may wait (max_frame_bytes)">>, State)
     end;
-notice({?OP_SEGMENTS_FREE, Offsets}, _, _, State = #state{segments = Segments}) when Segments =/= none ->
+notice({?OP_SEGMENTS_FREE, Offsets}, _, _, State = #state{segments = Segments}) when not is_atom(Segments) ->
     case py_segments:freed(Offsets, Segments) of
-        true -> State;
+        true -> spend(segments, length(Offsets), <<"segments given back">>, State);
         false -> py_port_end:violation(<<"segments given back that it does not have">>, State)
     end;
 notice({?OP_ABANDONED, Id}, _, _, State = #state{callbacks = Callbacks, pieces = Pieces}) ->
@@ -162,8 +165,9 @@ notice({?OP_OUTPUT_DROPPED, Count}, _, _, State = #state{pool = Pool}) ->
     spend(logged, 1, <<"counts of dropped lines">>, State, fun() -> py_output:dropped(Pool, Count) end);
 notice({?OP_ATOMS, Names}, _, _, State = #state{pool = Pool}) ->
     spend(atoms, 1 + length(Names), <<"names of atoms">>, State, fun() -> py_atoms:admit_all(Pool, Names) end);
-notice({?OP_SEGMENT_FILE, OsPid, Fd}, _, _, State = #state{phase = starting, segments = none, shared_memory = Idle}) when Idle > 0 ->
-    share_memory(py_kill:python(OsPid, State#state.target), Fd, State);
+notice({?OP_SEGMENT_FILE, OsPid, Fd}, _, _, State = #state{phase = starting, segments = unknown, shared_memory = Idle})
+  when Fd =:= none; Idle > 0 ->
+    State#state{segments = share_memory(py_kill:python(OsPid, State#state.target), Fd, State)};
 notice({?OP_READY, Info}, _, _, State = #state{port = Port, target = Target, phase = starting}) ->
     OsPid = py_kill:python(maps:get(os_pid, Info, none), Target),
     py_port_end:tell({ready, Info#{port => Port, os_pid => OsPid, keeper => py_kill:keeper(Target),
@@ -186,16 +190,18 @@ notice({?OP_MEMORY_LIMIT, _, _}, _, _, State) ->
 notice(Notice, _, _, State) ->
     py_port_end:broken(<<"a frame out of turn, operation ", (integer_to_binary(element(1, Notice)))/binary>>, State).
 
-%% Once, and before any code of users has run there.
-share_memory(OsPid, Fd, State = #state{port = Port, shared_memory = Idle, max_value = MaxValue}) ->
+%% Once, and before any code of users has run there: the port program says so in any case.
+share_memory(_OsPid, none, _State) ->
+    none;
+share_memory(OsPid, Fd, #state{port = Port, shared_memory = Idle, max_value = MaxValue, is_shared = IsShared}) ->
     Opened = case OsPid of
         none -> {error, not_its_process};
-        _ -> py_segments:open(Port, OsPid, Fd, Idle div 2, MaxValue)
+        _ -> py_segments:open(Port, OsPid, Fd, Idle div 2, MaxValue, IsShared)
     end,
     ok = py_writer:post(Port, py_protocol:segments_opened(element(1, Opened) =:= ok)),
     case Opened of
-        {ok, Segments} -> State#state{segments = Segments, shared_memory = 0};
-        {error, _} -> State#state{shared_memory = 0}
+        {ok, Segments} -> Segments;
+        {error, _} -> none
     end.
 
 answered(0, Address, _State) ->
@@ -226,22 +232,12 @@ payload(Key, Used, Frame, State = #state{aside = {Token, Binaries}}) ->
     {py_payload:with_segments(Payload, Token, Binaries), Next};
 payload(Key, Used, Frame, State = #state{pieces = Pieces}) ->
     case py_pieces:take(Key, Pieces) of
-        {[], _} -> {own(rest(Used, Frame)), State};
-        {Reversed, Left} -> {lists:reverse(Reversed, [rest(Used, Frame)]), State#state{pieces = Left}}
+        {[], _} -> {py_wire:own(rest(Used, Frame)), State};
+        {Reversed, Left} -> {lists:reverse(Reversed, [py_wire:own(rest(Used, Frame))]), State#state{pieces = Left}}
     end.
 
 aside_bytes(#state{aside = none}) -> 0;
 aside_bytes(#state{aside = {_Token, Binaries}}) -> lists:sum([byte_size(Binary) || Binary <- Binaries]).
-
-%% A part of what was read at once keeps all of that alive, and counts as all of it in whoever gets it: who gets many such
-%% parts would collect garbage all the time.
-own(Payload) when byte_size(Payload) =< ?HEAP_BINARY_BYTES ->
-    binary:copy(Payload);
-own(Payload) ->
-    case binary:referenced_byte_size(Payload) > 2 * byte_size(Payload) of
-        true -> binary:copy(Payload);
-        false -> Payload
-    end.
 
 rest(Used, Frame) ->
     <<_:Used/binary, Payload/binary>> = Frame,
