@@ -39,7 +39,8 @@ auto read_list(TermReader& reader, Read read) {
 std::shared_ptr<ReceivedSegments> Contexts::segments_of(Bytes beginning) {
   const auto parsed = parse_message(beginning);
   const auto* message = std::get_if<Message>(&parsed);
-  if (message == nullptr || message->operation != Operation::kWithSegments || services_.segments == nullptr) return nullptr;
+  if (message == nullptr || message->operation != Operation::kWithSegments || services_.segments == nullptr)
+    return nullptr;
   TermReader body(beginning);
   body.rewind(message->body);
   const auto all = read_list(body, read_segment);

@@ -21,7 +21,8 @@ class PieceAssembler {
   /// the first.
   bool add(Bytes alias, Bytes piece, std::int64_t now_ns);
 
-  /// What the value has in shared memory: it is given back when the value is dropped, and in the frame when it is whole.
+  /// What the value has in shared memory: it is given back when the value is dropped, and in the frame when it is
+  /// whole.
   void keep_segments(Bytes alias, std::shared_ptr<ReceivedSegments> segments);
 
   /// Takes the whole of it, the last piece included; nullopt when it was dropped: too large, or no piece for a minute.

@@ -29,8 +29,8 @@ class MappedExtent {
   const std::size_t bytes_;
 };
 
-/// Memory that Erlang and this process share: an anonymous file of a fixed size. Its size costs nothing; what was written
-/// takes memory until it is discarded. It is gone with the last process that has it open. Any thread.
+/// Memory that Erlang and this process share: an anonymous file of a fixed size. Its size costs nothing; what was
+/// written takes memory until it is discarded. It is gone with the last process that has it open. Any thread.
 ///
 /// Extents are mapped one by one when they are first used, and stay so until they are discarded: a mapping of the whole
 /// would be more than any limit on the address space that users set.
@@ -46,7 +46,8 @@ class SegmentFile {
   static constexpr std::uint64_t kOurs = kBytes / 2;
 
   int fd() const { return fd_.get(); }
-  /// The extent in which this segment is. Null: the address space has no room, or Python code has closed the descriptor.
+  /// The extent in which this segment is. Null: the address space has no room, or Python code has closed the
+  /// descriptor.
   std::shared_ptr<const MappedExtent> map(const Segment& segment);
   /// Gives its memory back to the kernel.
   void discard(const Segment& segment);

@@ -148,14 +148,14 @@ with_stopped_port(Fun) ->
         Fun(Pool, Port, fun(Signal) -> ok = py_test:signal(OsPid, Signal) end)
     end).
 
-%% A call whose frame, without the large binary in it, is more than the pipe takes; and it waits for the port.
+%% A call whose frame, without the large binary in it, is more than the pipe and the port's queue take; and it waits for the port.
 filling(Pool, Port) ->
     Job = py_test:async(fun() -> echo(Pool, infinity) end),
     py_test:eventually(fun() -> lists:any(fun is_suspended/1, servants(Port)) end),
     Job.
 
 echo(Pool, Timeout) ->
-    Value = [lists:seq(1, 400000), large()],
+    Value = [large(), lists:seq(1, 1000000)],
     case py:call(Pool, probe, echo, [Value], #{}, Timeout) of
         {ok, Value} -> ok;
         {error, _} = Error -> Error

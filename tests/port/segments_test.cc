@@ -214,7 +214,8 @@ TEST_CASE("the address space has what is used, and not the whole file") {
   REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
   const auto file = SegmentFile::create();
   const auto segment = port.segments->put(large);
-  const rlimit full{address_space_bytes(), before.rlim_max};
+  // So little that unmapping the segment is not enough.
+  const rlimit full{address_space_bytes() - 32 * kMiB, before.rlim_max};
   REQUIRE(setrlimit(RLIMIT_AS, &full) == 0);
   const bool has_room = port.segments->put(large).has_value();
   const std::array<std::uint8_t, 1> key{1};
