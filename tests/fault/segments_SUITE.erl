@@ -110,7 +110,7 @@ content_that_changes(_) ->
         [One, Other] = py_test:contexts(Pool),
         ok = py:exec(One, <<"import mmap, os\n\n"
                             "fd = next(int(n) for n in os.listdir('/proc/self/fd')\n"
-                            "          if 'memfd:erlang_python' in os.readlink('/proc/self/fd/' + n))\n"
+                            "          if 'memfd:erlang_python' in os.path.realpath('/proc/self/fd/' + n))\n"
                             "memory = mmap.mmap(fd, 1 << 22, offset=1 << 36)\n\n"
                             "def holds(part):\n"
                             "    return memory.find(part) >= 0\n\n"
