@@ -8,9 +8,9 @@
 -export_type([allowance/0, kind/0]).
 
 %% `lines' of output, and `output': their bytes. `logged': other frames that become a line in the log. `atoms': their names.
-%% `notices': frames that ask for nothing but a look, such as answers to what nobody has asked. Of those an honest port sends
+%% `segments': of shared memory, announced or given back. `notices': frames that ask for nothing but a look, such as answers to what nobody has asked. Of those an honest port sends
 %% one when the caller of a request was killed between its write and the mark that it was sent.
--type kind() :: lines | output | logged | atoms | notices.
+-type kind() :: lines | output | logged | atoms | segments | notices.
 -opaque allowance() :: #{kind() => {Since :: integer(), Spent :: non_neg_integer()}}.
 
 -define(WINDOW_MS, 1000).
@@ -52,4 +52,6 @@ limits(lines) -> {4000, 140000};
 limits(output) -> {32000000, 64000000};
 limits(logged) -> {100, 20000};
 limits(atoms) -> {200000, 200000};
+%% A segment has 128 KiB: more than can be copied in that time.
+limits(segments) -> {200000, 200000};
 limits(notices) -> {20000, 20000}.

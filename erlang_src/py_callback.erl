@@ -103,7 +103,7 @@ answer(Port, Owner, Ctx, Id, Outcome, Grants, IsKnown) ->
     Frame = within(py_config:max_frame_bytes(), Ctx, Id, Outcome),
     _ = IsKnown andalso py_grants:answer(Grants, Outcome, Frame),
     Key = make_ref(),
-    case aside(Port, Key, Ctx, Id, Outcome, byte_size(Frame)) of
+    case aside(Port, Owner, Key, Ctx, Id, Outcome, byte_size(Frame)) of
         no_room ->
             _ = py_writer:send_all(Port, Owner, py_protocol:in_pieces(Key, 0, Frame), infinity),
             ok;
@@ -112,15 +112,15 @@ answer(Port, Owner, Ctx, Id, Outcome, Grants, IsKnown) ->
     end.
 
 %% Large binaries travel through memory that is shared.
-aside(_Port, _Key, _Ctx, _Id, _Outcome, Bytes) when Bytes < ?LARGE_BYTES ->
+aside(_Port, _Owner, _Key, _Ctx, _Id, _Outcome, Bytes) when Bytes < ?LARGE_BYTES ->
     no_room;
-aside(Port, Key, Ctx, Id, {ok, Value}, Bytes) ->
+aside(Port, Owner, Key, Ctx, Id, {ok, Value}, Bytes) ->
     case py_segments:take_out(Value, Key, Bytes) of
         {_, []} -> no_room;
         {Less, Binaries} ->
-            py_segments:send(Port, Key, 0, py_protocol:result(Ctx, Id, {ok, Less}), Binaries, infinity)
+            py_segments:send(Port, Owner, {Key, 0, 0}, py_protocol:result(Ctx, Id, {ok, Less}), Binaries, infinity)
     end;
-aside(_Port, _Key, _Ctx, _Id, _Error, _Bytes) ->
+aside(_Port, _Owner, _Key, _Ctx, _Id, _Error, _Bytes) ->
     no_room.
 
 within(Max, Ctx, Id, Outcome) ->

@@ -8,7 +8,7 @@
 -include_lib("kernel/include/logger.hrl").
 
 %% API.
--export([start_link/0, line/4, dropped/2, memory_limit/3, refused/2, violation/2, takes_no_input/1, messages_lost/3,
+-export([start_link/0, line/4, dropped/2, memory_limit/3, refused/2, violation/2, takes_no_input/1, late/2, messages_lost/3,
          unexpected/3]).
 %% gen_server.
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
@@ -50,6 +50,11 @@ violation(Pool, What) ->
 -spec takes_no_input(atom()) -> ok.
 takes_no_input(Pool) ->
     gen_server:cast(?MODULE, {takes_no_input, Pool}).
+
+%% @doc Something that the port process has to do with could not be done in time, and it is killed for it.
+-spec late(atom(), binary()) -> ok.
+late(Pool, What) ->
+    gen_server:cast(?MODULE, {late, Pool, What}).
 
 %% @doc So many messages from Python had nobody to go to; why the first of them had not. py_messages limits the rate.
 -spec messages_lost(atom(), pos_integer(), Why) -> ok when
@@ -107,6 +112,9 @@ handle_cast({violation, Pool, What}, Dropped) when is_atom(Pool), is_binary(What
     {noreply, Dropped};
 handle_cast({takes_no_input, Pool}, Dropped) when is_atom(Pool) ->
     ?LOG_ERROR("pool ~ts is killed: its port process takes no input, and too much waits for it", [Pool], #{pool => Pool}),
+    {noreply, Dropped};
+handle_cast({late, Pool, What}, Dropped) when is_atom(Pool), is_binary(What) ->
+    ?LOG_ERROR("pool ~ts is killed: ~ts", [Pool, py_error:printable(What)], #{pool => Pool}),
     {noreply, Dropped};
 handle_cast({messages_lost, Pool, Count, Why}, Dropped) when is_atom(Pool), is_integer(Count) ->
     ?LOG_WARNING("python ~ts: ~b messages dropped~ts", [Pool, Count, lost(Why)], #{pool => Pool}),

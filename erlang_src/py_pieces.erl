@@ -37,7 +37,7 @@ add(Key, Piece, P = #pieces{values = Values, bytes = All, max_value = MaxValue, 
     {Before, Chunks} = maps:get(Key, Values, {0, []}),
     Bytes = byte_size(Piece) + ?OVERHEAD,
     case Before + Bytes =< MaxValue andalso All + Bytes =< MaxAll of
-        true -> {ok, P#pieces{values = Values#{Key => {Before + Bytes, [Piece | Chunks]}}, bytes = All + Bytes}};
+        true -> {ok, P#pieces{values = Values#{Key => {Before + Bytes, [py_wire:own(Piece) | Chunks]}}, bytes = All + Bytes}};
         false -> too_large
     end.
 

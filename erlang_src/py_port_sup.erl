@@ -20,6 +20,7 @@ start_port(Sup, Pool, Spec, Calls) ->
         cwd => maps:get(cwd, Spec),
         grace => maps:get(hard_timeout_grace, Spec),
         shared_memory => maps:get(shared_memory, Spec),
+        isolation => maps:get(isolation, Spec),
         max_requests => maps:get(max_requests, Spec),
         calls => Calls,
         send => maps:with([send, send_names], Spec)},

@@ -176,18 +176,18 @@ notice(_Frame) ->
     malformed.
 
 is_notice({?OP_ITEMS, Alias}) -> is_reference(Alias);
-is_notice({?OP_STARTED, Slots}) -> is_list_of(fun is_count/1, Slots);
+is_notice({?OP_STARTED, Slots}) -> Slots =/= [] andalso is_list_of(fun is_count/1, Slots);
 is_notice({?OP_CALLBACK, Ctx, Id, Chain, Env, Caller, Function}) ->
     is_context(Ctx) andalso is_count(Id) andalso Id > 0 andalso is_count(Chain) andalso Chain > 0 andalso is_count(Env)
         andalso is_caller(Caller) andalso (is_binary(Function) orelse ?SYSTEM_FUNCTION(Function));
 is_notice({?OP_MESSAGES, Count}) -> is_count(Count);
 is_notice({?OP_REPLY_PIECE, Key}) -> is_reference(Key) orelse is_number_of_pieces(Key);
-is_notice({?OP_SEGMENT_FILE, OsPid, Fd}) -> is_count(OsPid) andalso is_count(Fd);
+is_notice({?OP_SEGMENT_FILE, OsPid, Fd}) -> is_count(OsPid) andalso (Fd =:= none orelse is_count(Fd));
 is_notice({?OP_SEGMENTS, Key, Token, Segments}) ->
     (is_reference(Key) orelse is_number_of_pieces(Key)) andalso is_count(Token) andalso Segments =/= []
         andalso is_list_of(fun is_segment/1, Segments);
-is_notice({?OP_SEGMENTS_FREE, Offsets}) -> is_list_of(fun is_count/1, Offsets);
-is_notice({?OP_LARGE_MESSAGE, Key}) -> is_number_of_pieces(Key);
+is_notice({?OP_SEGMENTS_FREE, Offsets}) -> Offsets =/= [] andalso is_list_of(fun is_count/1, Offsets);
+is_notice({?OP_LARGE_MESSAGE, Key}) -> is_number_of_pieces(Key) andalso Key < 0;
 is_notice({?OP_ABANDONED, Id}) -> is_count(Id);
 is_notice({?OP_OUTPUT, Fd, Ctx, Line}) when Fd =:= 1; Fd =:= 2 ->
     is_context(Ctx) andalso is_binary(Line) andalso byte_size(Line) =< ?LINE_BYTES;
@@ -211,15 +211,16 @@ is_count(N) -> is_integer(N) andalso N >= 0 andalso N < 1 bsl 63.
 
 is_context(Id) -> is_integer(Id) andalso Id >= 0 andalso Id < 1 bsl 32.
 
-%% In the part of the file that the port program writes.
+%% In the part of the file that the port program writes. Smaller binaries are in the frames, so that the number of those that
+%% wait is bounded with their bytes.
 is_segment({Offset, Bytes}) ->
-    is_count(Offset) andalso Offset >= ?PORTS_SEGMENTS andalso is_count(Bytes) andalso Bytes > 0
+    is_count(Offset) andalso Offset >= ?PORTS_SEGMENTS andalso is_count(Bytes) andalso Bytes >= ?LARGE_BYTES
         andalso Offset + Bytes =< ?SEGMENT_FILE_BYTES;
 is_segment(_) ->
     false.
 
 %% Of a callback, or negative of a message.
-is_number_of_pieces(N) -> is_integer(N) andalso abs(N) < 1 bsl 63.
+is_number_of_pieces(N) -> is_integer(N) andalso N =/= 0 andalso abs(N) < 1 bsl 63.
 
 is_caller(none) -> true;
 is_caller({Pid, Starter}) -> is_pid(Pid) andalso is_pid(Starter);

@@ -98,6 +98,11 @@ sent(ok, Alias, A = #attempt{route = Route}, _Operation, Timeout) ->
     after Timeout ->
         next(timeout, A#attempt{alias = Alias})
     end;
+%% Its time was over before it was written as a whole.
+sent(late, Alias, A = #attempt{flags = Flags}, Operation, Timeout) when Flags >= ?FLAG_STREAM ->
+    sent(ok, Alias, A, Operation, Timeout);
+sent(late, Alias, A, _Operation, _Timeout) ->
+    next(timeout, A#attempt{alias = Alias});
 sent(Failed, _Alias, A, Operation, _Timeout) ->
     next({sent, Failed}, A#attempt{operation = Operation}).
 
@@ -157,11 +162,12 @@ take(#caller{id = Id, home = Home}, #route{ctx = Ctx, limit = Limit, tag = Tag})
     end.
 
 %% @doc Writes a request for which a slot is held: where its answer comes. Otherwise the slot is given back.
--spec post(py_attempt:attempt(), timeout()) -> reference() | closed | {error, {too_large, pos_integer(), pos_integer()}}.
+-spec post(py_attempt:attempt(), timeout()) -> reference() | closed | {error, Reason} when
+      Reason :: timeout | {too_large, pos_integer(), pos_integer()}.
 post(A = #attempt{operation = Operation, flags = Flags, route = #route{owner = Owner}}, Timeout) ->
     Alias = monitor(process, Owner, [{alias, lifetime(Flags)}]),
     case write(A, Alias, Operation, Timeout) of
-        ok -> Alias;
+        Sent when Sent =:= ok; Sent =:= late -> Alias;
         Failed -> Failed
     end.
 
@@ -206,6 +212,9 @@ write(#attempt{slot = Slot, flags = Flags, route = Route = #route{limit = Limit,
     case write_frame(Route, Alias, Slot, Frame, Binaries, Timeout) of
         ok ->
             py_slots:sent(Limit, Id, Tag, Slot);
+        late ->
+            ok = py_slots:sent(Limit, Id, Tag, Slot),
+            late;
         no_room ->
             no_room;
         Failed ->
@@ -235,11 +244,11 @@ wire_timeout(Ms) -> Ms.
 
 write_frame(#route{port = Port, owner = Owner}, _Alias, _Slot, Frame, [], Timeout) when byte_size(Frame) =< ?MIN_FRAME_BYTES ->
     py_writer:send(Port, Owner, Frame, Timeout);
-write_frame(#route{port = Port, owner = Owner}, Alias, Slot, Frame, Binaries, Timeout) ->
+write_frame(#route{port = Port, owner = Owner, id = Id}, Alias, Slot, Frame, Binaries, Timeout) ->
     Bytes = byte_size(Frame) + iolist_size(Binaries),
     case py_config:max_frame_bytes() of
         Max when Bytes > Max -> {error, {too_large, Bytes, Max}};
-        _ when Binaries =/= [] -> py_segments:send(Port, Alias, Slot, Frame, Binaries, Timeout);
+        _ when Binaries =/= [] -> py_segments:send(Port, Owner, {Alias, Slot, Id}, Frame, Binaries, Timeout);
         _ -> py_writer:send_all(Port, Owner, py_protocol:in_pieces(Alias, Slot, Frame), Timeout)
     end.
 

@@ -12,7 +12,7 @@
 %% Sending.
 -export([send/6, in_use/1]).
 %% For a py_port.
--export([open/5, new/3, announced/4, hold/3, carried/3, freed/2, is_idle/1, is_carrier/2]).
+-export([open/6, part_bytes/1, new/4, announced/4, hold/3, carried/3, freed/2, is_idle/1, is_ours/2]).
 
 -export_type([segment/0, segments/0, ready/0, frame/0]).
 
@@ -24,15 +24,17 @@
 %% Its turn has come, with the large binaries of its payload.
 -type ready() :: {frame(), none | aside()}.
 %% What has come for a key, in order: the binaries of the payload that follows, and frames that wait.
--type held() ::
-    {segments, none | reference(), Token :: non_neg_integer(), [segment()], unread | [binary()]}
-    | {frame, frame()}.
+-type held() :: {segments, reference(), Token :: non_neg_integer(), [segment()]} | {frame, frame()}.
 
 -record(segments, {
     carriers :: tuple(),
+    sender :: pid(),
+    usage :: py_carrier:usage(),
     next = 1 :: pos_integer(),              % whose turn it is
-    held = #{} :: #{key() => [held()]},
-    reading = #{} :: #{reference() => key()},
+    held = #{} :: #{key() => queue:queue(held())},
+    reading = #{} :: #{reference() => {key(), unread | [binary()]}},
+    %% Of messages: they are read when they come.
+    messages = #{} :: #{key() => {Token :: non_neg_integer(), [segment()]}},
     bytes = 0 :: non_neg_integer(),         % of all that is held
     size :: pos_integer(),                  % of the part of the file that a carrier has
     max_value :: pos_integer(),
@@ -45,8 +47,14 @@
 -dialyzer({no_improper_lists, out/3}).
 
 -define(LARGEST_VALUES, 8).
-%% Readers and writers of one port process. More would copy no faster.
+%% What the node keeps for a segment or a frame that waits, beside its bytes.
+-define(HELD_BYTES, 256).
+%% How long a carrier may take to read: far longer than it takes to copy all that may wait.
+-define(READ_MS, 10000).
+%% Readers and writers of one port process with several contexts. More would copy no faster.
 -define(CARRIERS, 4).
+%% Parts of the file begin at a multiple of this: memory is given back page by page, and pages may be large.
+-define(ALIGNED_BYTES, (1 bsl 20)).
 %% So many parts of a term are looked at for large binaries, and one more for each of so many bytes that it has: of a
 %% million small terms a few thousand.
 -define(PARTS, 1000).
@@ -166,15 +174,17 @@ in_map(_, Map, _Token, _Binaries, Missing) ->
 
 %% Sending.
 
-%% @doc Sends a frame and the binaries that were taken out of its values. `no_room': they have to be in it.
--spec send(port(), reference(), non_neg_integer(), binary(), [binary()], timeout()) -> ok | closed | no_room.
-send(Port, Key, Slot, Frame, Binaries, Timeout) ->
+%% @doc Sends a frame and the binaries that were taken out of its values. `no_room': they have to be in it. Otherwise as
+%% py_carrier:send/6.
+-spec send(port(), Owner :: pid(), py_sender:names(), binary(), [binary()], timeout()) ->
+    py_sender:result() | late | {error, timeout}.
+send(Port, Owner, Names, Frame, Binaries, Timeout) ->
     case py_writer:carriers(Port) of
         none ->
             no_room;
         Carriers ->
             Carrier = element(erlang:system_info(scheduler_id) rem tuple_size(Carriers) + 1, Carriers),
-            py_carrier:send(Carrier, Key, Slot, Frame, Binaries, Timeout)
+            py_carrier:send(Carrier, Owner, Names, Frame, Binaries, Timeout)
     end.
 
 %% @doc How many bytes of what Erlang has written the port process still needs; `none' when no memory is shared.
@@ -188,141 +198,188 @@ in_use(Port) ->
 %% For a py_port.
 
 %% @doc Opens the segment file of a port process in which no code of users has run yet. `Idle': what Erlang's half may keep of
-%% memory that nobody needs.
--spec open(port(), pos_integer(), non_neg_integer(), Idle :: non_neg_integer(), MaxValue :: pos_integer()) ->
-    {ok, segments()} | {error, term()}.
-open(Port, OsPid, Fd, Idle, MaxValue) ->
+%% memory that nobody needs. `IsShared': several contexts use it.
+-spec open(port(), pos_integer(), non_neg_integer(), Idle :: non_neg_integer(), MaxValue :: pos_integer(),
+           IsShared :: boolean()) -> {ok, segments()} | {error, term()}.
+open(Port, OsPid, Fd, Idle, MaxValue, IsShared) ->
     Path = filename:join(["/proc", integer_to_list(OsPid), "fd", integer_to_list(Fd)]),
-    Count = min(?CARRIERS, erlang:system_info(schedulers)),
-    Size = ?PORTS_SEGMENTS div Count,
-    Usage = {atomics:new(2, [{signed, true}]), ?LARGEST_VALUES * MaxValue, Idle},
-    case carriers(Port, Path, Size, Usage, lists:seq(0, Count - 1), []) of
+    Count = case IsShared of
+        true -> min(?CARRIERS, erlang:system_info(schedulers));
+        false -> 1
+    end,
+    Size = part_bytes(Count),
+    Usage = py_carrier:usage(?LARGEST_VALUES * MaxValue, Idle),
+    Sender = py_sender:start_link(Port),
+    Start = fun(Number) -> py_carrier:start_link(Port, Sender, Path, Number * Size, (Number + 1) * Size, Usage) end,
+    case carriers(Start, lists:seq(0, Count - 1), []) of
         {ok, Carriers} ->
             ok = py_writer:set_carriers(Port, Carriers),
-            {ok, new(Carriers, Size, MaxValue)};
-        {error, _} = Error ->
-            Error
+            {ok, new(Carriers, Sender, Usage, MaxValue)};
+        {error, Why, Pids} ->
+            _ = [begin unlink(Pid), exit(Pid, kill) end || Pid <- [Sender | Pids]],
+            {error, Why}
     end.
 
-%% @doc Of these carriers, each of which has a part of `Size' of the file.
--spec new(tuple(), pos_integer(), pos_integer()) -> segments().
-new(Carriers, Size, MaxValue) ->
-    Max = MaxValue + 2 * ?PIECE_BYTES,
-    #segments{carriers = Carriers, size = Size, max_value = Max, most = ?LARGEST_VALUES * Max}.
+%% @doc What each of so many carriers has of Erlang's half of the file.
+-spec part_bytes(pos_integer()) -> pos_integer().
+part_bytes(Count) ->
+    ?PORTS_SEGMENTS div Count band bnot (?ALIGNED_BYTES - 1).
 
-carriers(_Port, _Path, _Size, _Usage, [], Pids) ->
-    {ok, list_to_tuple(Pids)};
-carriers(Port, Path, Size, Usage, [Number | Rest], Pids) ->
-    case py_carrier:start_link(Port, Path, Number * Size, (Number + 1) * Size, Usage) of
-        {ok, Pid} ->
-            carriers(Port, Path, Size, Usage, Rest, Pids ++ [Pid]);
-        {error, _} = Error ->
-            _ = [begin unlink(Pid), exit(Pid, kill) end || Pid <- Pids],
-            Error
+%% @doc Of these carriers.
+-spec new(tuple(), pid(), py_carrier:usage(), pos_integer()) -> segments().
+new(Carriers, Sender, Usage, MaxValue) ->
+    Max = MaxValue + 2 * ?PIECE_BYTES,
+    #segments{carriers = Carriers, sender = Sender, usage = Usage, size = part_bytes(tuple_size(Carriers)), max_value = Max,
+              most = ?LARGEST_VALUES * Max}.
+
+carriers(_Start, [], Pids) ->
+    {ok, list_to_tuple(lists:reverse(Pids))};
+carriers(Start, [Number | Rest], Pids) ->
+    case Start(Number) of
+        {ok, Pid} -> carriers(Start, Rest, [Pid | Pids]);
+        {error, Why} -> {error, Why, Pids}
     end.
 
 %% @doc Large binaries of a payload that comes with this key: they are read now. Those of a message (its key is negative) when
-%% it comes, since whatever comes later has to wait for it.
--spec announced(key(), non_neg_integer(), [segment()], segments()) -> {ok, segments()} | too_large.
+%% it comes, since whatever comes later has to wait for it. `out_of_turn': those that came before have no payload yet.
+-spec announced(key(), non_neg_integer(), [segment()], segments()) -> {ok, segments()} | too_large | out_of_turn.
 announced(Key, Token, Parts, S = #segments{bytes = Before, max_value = MaxValue, most = Most}) ->
     Bytes = bytes(Parts),
-    if
-        Bytes > MaxValue; Before + Bytes > Most ->
-            too_large;
-        is_integer(Key), Key < 0 ->
-            {ok, add(Key, {segments, none, Token, Parts, unread}, S#segments{bytes = Before + Bytes})};
-        true ->
-            Ref = make_ref(),
-            {Carrier, Next = #segments{reading = Reading}} = carrier(S),
-            ok = py_carrier:read(Carrier, Ref, Parts),
-            {ok, add(Key, {segments, Ref, Token, Parts, unread},
-                     Next#segments{reading = Reading#{Ref => Key}, bytes = Before + Bytes})}
+    All = Before + kept(Parts),
+    case is_out_of_turn(Key, S) of
+        true -> out_of_turn;
+        false when Bytes > MaxValue; All > Most -> too_large;
+        false -> {ok, begun(Key, Token, Parts, S#segments{bytes = All})}
     end.
+
+is_out_of_turn(Key, #segments{messages = Messages}) when is_map_key(Key, Messages) ->
+    true;
+is_out_of_turn(Key, #segments{held = Held}) when is_map_key(Key, Held) ->
+    case queue:get_r(map_get(Key, Held)) of
+        {segments, _, _, _} -> true;
+        {frame, Frame} -> is_piece(Frame)
+    end;
+is_out_of_turn(_Key, _S) ->
+    false.
+
+begun(Key, Token, Parts, S = #segments{messages = Messages}) when is_integer(Key), Key < 0 ->
+    S#segments{messages = Messages#{Key => {Token, Parts}}};
+begun(Key, Token, Parts, S = #segments{reading = Reading}) ->
+    Ref = make_ref(),
+    {Carrier, Next} = carrier(S#segments{reading = Reading#{Ref => {Key, unread}}}),
+    ok = py_carrier:read(Carrier, Ref, Parts),
+    add(Key, {segments, Ref, Token, Parts}, Next).
 
 carrier(S = #segments{carriers = Carriers, next = Next}) ->
     {element(Next, Carriers), S#segments{next = Next rem tuple_size(Carriers) + 1}}.
 
 add(Key, What, S = #segments{held = Held}) ->
-    S#segments{held = Held#{Key => maps:get(Key, Held, []) ++ [What]}}.
+    S#segments{held = Held#{Key => queue:in(What, maps:get(Key, Held, queue:new()))}}.
 
-%% @doc A frame with this key. `free': it need not wait, and has no large binaries.
--spec hold(key(), frame(), segments()) -> {[ready()], segments()} | free | too_large | error.
-hold(Key, Frame = {Notice, _, _}, S = #segments{held = Held}) when is_map_key(Key, Held) ->
-    case element(1, Notice) of
-        ?OP_LARGE_MESSAGE -> now(Key, Frame, S);
-        ?OP_REPLY_PIECE when is_integer(Key), Key < 0 -> free;
-        _ -> wait(Key, Frame, S)
+%% @doc A frame with this key. `free': it need not wait, and has no large binaries. `error': those that it has could not be
+%% read, so that the port process has lied. `late': they were not read in time.
+-spec hold(key(), frame(), segments()) -> {[ready()], segments()} | free | too_large | error | late.
+hold(Key, Frame = {{?OP_LARGE_MESSAGE, _}, _, _}, S = #segments{messages = Messages}) when is_map_key(Key, Messages) ->
+    now(Key, Frame, S);
+hold(Key, {Notice, Used, Frame}, S = #segments{held = Held, bytes = Before, most = Most}) when is_map_key(Key, Held) ->
+    case Before + byte_size(Frame) + ?HELD_BYTES of
+        Now when Now =< Most -> ready(Key, add(Key, {frame, {Notice, Used, py_wire:own(Frame)}}, S#segments{bytes = Now}));
+        _ -> too_large
     end;
 hold(_Key, _Frame, _S) ->
     free.
 
-wait(Key, Frame = {_, _, Bytes}, S = #segments{bytes = Before, most = Most}) ->
-    case Before + byte_size(Bytes) of
-        Now when Now =< Most -> ready(Key, add(Key, {frame, Frame}, S#segments{bytes = Now}));
-        _ -> too_large
-    end.
-
-now(Key, Frame, S = #segments{held = Held, bytes = Before}) ->
-    [{segments, none, Token, Parts, unread}] = map_get(Key, Held),
-    {Carrier, Next} = carrier(S#segments{held = maps:remove(Key, Held), bytes = Before - bytes(Parts)}),
+now(Key, Frame, S = #segments{messages = Messages}) ->
+    {{Token, Parts}, Others} = maps:take(Key, Messages),
+    {Carrier, Next} = carrier(less(kept(Parts), S#segments{messages = Others})),
     Ref = monitor(process, Carrier),
     ok = py_carrier:read(Carrier, Ref, Parts),
-    receive
-        {py_carried, Ref, error} ->
-            error;
-        {py_carried, Ref, Binaries} ->
-            true = demonitor(Ref, [flush]),
-            {[{Frame, {Token, Binaries}}], Next};
-        {'DOWN', Ref, process, _, _} ->
-            error
+    Read = receive
+        {py_carried, Ref, Binaries} -> Binaries;
+        {'DOWN', Ref, process, _, _} -> error
+    after ?READ_MS ->
+        late
+    end,
+    true = demonitor(Ref, [flush]),
+    case Read of
+        _ when is_list(Read) -> {[{Frame, {Token, Read}}], Next};
+        _ -> Read
     end.
 
-%% @doc What a carrier has read. `error': it could not, so that the port process has lied.
--spec carried(reference(), [binary()] | error, segments()) -> {[ready()], segments()} | error.
-carried(_Ref, error, _S) ->
-    error;
-carried(Ref, Binaries, S = #segments{held = Held, reading = Reading}) ->
-    {Key, Others} = maps:take(Ref, Reading),
-    Read = fun
-        ({segments, Same, Token, Parts, unread}) when Same =:= Ref -> {segments, Ref, Token, Parts, Binaries};
-        (Other) -> Other
-    end,
-    ready(Key, S#segments{held = Held#{Key := lists:map(Read, map_get(Key, Held))}, reading = Others}).
+%% @doc What a carrier has read. `error': it could not, so that the port process has lied. `unknown': nobody had asked for it.
+-spec carried(reference(), [binary()] | error, segments()) -> {[ready()], segments()} | error | unknown.
+carried(Ref, Read, S = #segments{reading = Reading}) when is_map_key(Ref, Reading) ->
+    case {map_get(Ref, Reading), Read} of
+        {{Key, unread}, Binaries} when is_list(Binaries) -> ready(Key, S#segments{reading = Reading#{Ref := {Key, Binaries}}});
+        {_, error} -> error;
+        _ -> unknown
+    end;
+carried(_Ref, _Read, _S) ->
+    unknown.
 
-ready(Key, S = #segments{held = Held, bytes = Before}) ->
-    {Ready, Left, Bytes} = in_turn(map_get(Key, Held), [], 0),
-    {lists:reverse(Ready), S#segments{
-        held = case Left of [] -> maps:remove(Key, Held); _ -> Held#{Key := Left} end,
-        bytes = Before - Bytes}}.
+ready(Key, S = #segments{held = Held}) ->
+    {Ready, Queue, Left} = in_turn(map_get(Key, Held), [], S),
+    {lists:reverse(Ready), Left#segments{held = case queue:is_empty(Queue) of
+        true -> maps:remove(Key, Held);
+        false -> Held#{Key := Queue}
+    end}}.
 
-%% A piece is not yet what the binaries belong to.
-in_turn([{segments, _, _, _, Binaries} = Segments, {frame, {{?OP_REPLY_PIECE, _}, _, _} = Frame} | Rest], Ready, Bytes)
-  when Binaries =/= unread ->
-    in_turn([Segments | Rest], [{Frame, none} | Ready], Bytes + frame_bytes(Frame));
-in_turn([{segments, _, Token, Parts, Binaries}, {frame, Frame} | Rest], Ready, Bytes) when Binaries =/= unread ->
-    in_turn(Rest, [{Frame, {Token, Binaries}} | Ready], Bytes + bytes(Parts) + frame_bytes(Frame));
-in_turn([{frame, Frame} | Rest], Ready, Bytes) ->
-    in_turn(Rest, [{Frame, none} | Ready], Bytes + frame_bytes(Frame));
-in_turn(Left, Ready, Bytes) ->
-    {Ready, Left, Bytes}.
+%% The frames whose turn has come, the last first, and what waits still.
+in_turn(Queue, Ready, S = #segments{reading = Reading}) ->
+    case queue:peek(Queue) of
+        {value, {frame, Frame}} ->
+            in_turn(queue:drop(Queue), [{Frame, none} | Ready], less(frame_bytes(Frame), S));
+        {value, {segments, Ref, _, _} = Segments} ->
+            case map_get(Ref, Reading) of
+                %% Before anything is taken out of a queue that may be long.
+                {_, unread} -> {Ready, Queue, S};
+                {_, Binaries} -> with_frame(Segments, Binaries, queue:drop(Queue), Ready, S)
+            end;
+        empty ->
+            {Ready, Queue, S}
+    end.
 
-frame_bytes({_, _, Frame}) -> byte_size(Frame).
+with_frame(Segments = {segments, Ref, Token, Parts}, Binaries, Queue, Ready, S = #segments{reading = Reading}) ->
+    case queue:out(Queue) of
+        {{value, {frame, Frame}}, Left} ->
+            Less = less(frame_bytes(Frame), S),
+            case is_piece(Frame) of
+                %% It is not yet what the binaries belong to.
+                true -> with_frame(Segments, Binaries, Left, [{Frame, none} | Ready], Less);
+                false -> in_turn(Left, [{Frame, {Token, Binaries}} | Ready],
+                                 less(kept(Parts), Less#segments{reading = maps:remove(Ref, Reading)}))
+            end;
+        {empty, _} ->
+            {Ready, queue:in(Segments, Queue), S}
+    end.
+
+less(Bytes, S = #segments{bytes = Before}) -> S#segments{bytes = Before - Bytes}.
+
+is_piece({Notice, _, _}) -> element(1, Notice) =:= ?OP_REPLY_PIECE.
+
+frame_bytes({_, _, Frame}) -> byte_size(Frame) + ?HELD_BYTES.
+
+kept(Parts) -> bytes(Parts) + ?HELD_BYTES * (1 + length(Parts)).
 
 bytes(Parts) -> lists:sum([Bytes || {_, Bytes} <- Parts]).
 
-%% @doc The port program does not need what begins there any more. False: that is no part of Erlang's.
+%% @doc The port program does not need what begins there any more. False: it has not so much, or that is no part of Erlang's.
 -spec freed([py_extents:offset()], segments()) -> boolean().
-freed(Offsets, #segments{carriers = Carriers, size = Size}) ->
+freed(Offsets, #segments{carriers = Carriers, size = Size, usage = Usage}) ->
     Numbers = lists:usort([Offset div Size || Offset <- Offsets]),
-    lists:all(fun(Number) -> Number < tuple_size(Carriers) end, Numbers) andalso begin
-        _ = [py_carrier:free(element(Number + 1, Carriers), [Offset || Offset <- Offsets, Offset div Size =:= Number])
-             || Number <- Numbers],
-        true
-    end.
+    %% First, so that what waits for a carrier is never more than it has lent.
+    py_carrier:returned(length(Offsets), Usage)
+        andalso lists:all(fun(Number) -> Number < tuple_size(Carriers) end, Numbers)
+        andalso begin
+            _ = [py_carrier:free(element(Number + 1, Carriers), [Offset || Offset <- Offsets, Offset div Size =:= Number])
+                 || Number <- Numbers],
+            true
+        end.
 
 %% @doc Whether nothing is held: mostly so.
 -spec is_idle(segments()) -> boolean().
-is_idle(#segments{held = Held}) -> map_size(Held) =:= 0.
+is_idle(#segments{held = Held, messages = Messages}) -> map_size(Held) + map_size(Messages) =:= 0.
 
--spec is_carrier(pid(), segments()) -> boolean().
-is_carrier(Pid, #segments{carriers = Carriers}) -> lists:member(Pid, tuple_to_list(Carriers)).
+%% @doc Whether this is one of the processes without which no memory is shared.
+-spec is_ours(pid(), segments()) -> boolean().
+is_ours(Pid, #segments{carriers = Carriers, sender = Sender}) -> lists:member(Pid, [Sender | tuple_to_list(Carriers)]).

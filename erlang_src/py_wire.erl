@@ -6,7 +6,7 @@
 
 -include("py_protocol.hrl").
 
--export([partial/1, add/2]).
+-export([partial/1, add/2, own/1]).
 
 -export_type([partial/0]).
 
@@ -15,6 +15,8 @@
 -opaque partial() :: {Have :: non_neg_integer(), Need :: pos_integer(), [binary()]}.
 
 -define(LENGTH_BYTES, 4).
+%% A binary up to this size is copied with a message.
+-define(HEAP_BINARY_BYTES, 64).
 
 %% @doc Bytes that are less than a frame. `{bad, Length}': the frame would be larger than any that a port may send.
 -spec partial(binary()) -> partial() | {bad, pos_integer()}.
@@ -34,3 +36,14 @@ add(Bytes, {Have, Need, Chunks}) ->
     Missing = Need - Have,
     <<Last:Missing/binary, Rest/binary>> = Bytes,
     {ready, iolist_to_binary(lists:reverse(Chunks, [Last])), Rest}.
+
+%% @doc The same bytes, for who keeps them. A part of what was read at once keeps all of that alive, and counts as all of it in
+%% whoever gets it: who gets many such parts would collect garbage all the time.
+-spec own(binary()) -> binary().
+own(Part) when byte_size(Part) =< ?HEAP_BINARY_BYTES ->
+    binary:copy(Part);
+own(Part) ->
+    case binary:referenced_byte_size(Part) > 2 * byte_size(Part) of
+        true -> binary:copy(Part);
+        false -> Part
+    end.

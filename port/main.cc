@@ -91,17 +91,25 @@ std::unique_ptr<Segments> share_memory(const PortConfig& config, StdoutWriter& w
                                        std::vector<Frame>& early) {
   // As many of the largest values as Erlang lets wait (py_segments).
   constexpr std::size_t kLargestValues = 8;
-  if (config.shared_memory == 0) return nullptr;
-  auto file = SegmentFile::create();
-  if (!file) return nullptr;
-  auto segments = std::make_unique<Segments>(std::move(*file), config.shared_memory / 2,
-                                             kLargestValues * config.max_value_bytes, writer);
+  std::unique_ptr<Segments> segments;
+  if (config.shared_memory > 0) {
+    if (auto file = SegmentFile::create()) {
+      segments = std::make_unique<Segments>(std::move(*file), config.shared_memory / 2,
+                                            kLargestValues * config.max_value_bytes, writer);
+    }
+  }
+  // In any case, and before any code of users runs: Erlang takes the first that comes for ours.
   TermWriter out;
   begin_notice(out, Notice::kSegmentFile, 2);
   out.integer(getpid());
-  out.integer(segments->file().fd());
+  if (segments) {
+    out.integer(segments->file().fd());
+  } else {
+    out.atom("none");
+  }
   finish_frame(out);
   writer.send(out.bytes());
+  if (!segments) return nullptr;
   return wait_for_segments_opened(fd, parser, early) ? std::move(segments) : nullptr;
 }
 

@@ -122,7 +122,11 @@ void Contexts::take_piece(Frame frame, const Message& message, ContextId reader,
   body.rewind(message.body);
   const auto piece = body.read_binary();
   if (!piece) return reply_bad_request(message.alias, message.slot, "a piece is not a binary");
-  if (message.operation == Operation::kPiece) return pieces_.add(message.alias, *piece, now_ns());
+  if (message.operation == Operation::kPiece) {
+    // Should the rest never come, they are given back all the same.
+    if (pieces_.add(message.alias, *piece, now_ns())) pieces_.keep_segments(message.alias, segments_of(*piece));
+    return;
+  }
   auto whole = pieces_.finish(message.alias, *piece);
   if (!whole) {
     return reply_bad_request(message.alias, message.slot,

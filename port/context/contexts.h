@@ -44,6 +44,8 @@ class Contexts final : public Dispatcher, public Watched, public GuestServer {
   void deliver(Frame frame, const Message& message, ContextId reader, Batch& batch);
   void take_piece(Frame frame, const Message& message, ContextId reader, Batch& batch);
   void take_with_segments(Frame frame, const Message& message, ContextId reader, Batch& batch);
+  /// Of a frame that begins so; null where there are none.
+  std::shared_ptr<ReceivedSegments> segments_of(Bytes beginning);
   void take_segments_read(const Frame& frame, const Message& message);
   void discard_segments(const Frame& frame, const Message& message);
   void take_result(Frame frame, const Message& message, ContextId reader, Batch& batch);

@@ -36,6 +36,19 @@ auto read_list(TermReader& reader, Read read) {
 
 }  // namespace
 
+std::shared_ptr<ReceivedSegments> Contexts::segments_of(Bytes beginning) {
+  const auto parsed = parse_message(beginning);
+  const auto* message = std::get_if<Message>(&parsed);
+  if (message == nullptr || message->operation != Operation::kWithSegments || services_.segments == nullptr)
+    return nullptr;
+  TermReader body(beginning);
+  body.rewind(message->body);
+  const auto all = read_list(body, read_segment);
+  if (!all) return nullptr;
+  auto segments = services_.segments->receive(message->alias, *all);
+  return segments ? std::move(*segments) : nullptr;
+}
+
 void Contexts::take_with_segments(Frame frame, const Message& message, ContextId reader, Batch& batch) {
   TermReader body(frame.bytes());
   body.rewind(message.body);
@@ -44,10 +57,14 @@ void Contexts::take_with_segments(Frame frame, const Message& message, ContextId
   if (!inner || services_.segments == nullptr) {
     return reply_bad_request(message.alias, message.slot, "malformed segments");
   }
-  auto segments = services_.segments->receive(message.alias, *all);
-  if (!segments) return reply_bad_request(message.alias, message.slot, segments.error().message);
   Frame whole = Frame::copy_of(*inner);
-  whole.set_segments(std::move(*segments));
+  if (auto kept = frame.take_segments()) {
+    whole.set_segments(std::move(kept));
+  } else {
+    auto segments = services_.segments->receive(message.alias, *all);
+    if (!segments) return reply_bad_request(message.alias, message.slot, segments.error().message);
+    whole.set_segments(std::move(*segments));
+  }
   const auto parsed = parse_message(whole.bytes());
   if (const auto* malformed = std::get_if<Malformed>(&parsed)) {
     return reply_bad_request(message.alias, message.slot, malformed->reason);

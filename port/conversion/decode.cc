@@ -229,7 +229,7 @@ PyObject* Decoder::string() {
 }
 
 PyObject* Decoder::list() {
-  if (const auto large = segment()) return text_or_bytes(large->bytes());
+  if (const auto large = segment()) return large->is_mapped() ? text_or_bytes(large->bytes()) : PyErr_NoMemory();
   const std::size_t start = reader_.position();
   const std::size_t depth = depth_;
   const auto count = reader_.read_list_header();

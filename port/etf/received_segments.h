@@ -24,14 +24,17 @@ class SegmentLender {
 /// nobody needs it any more: when this goes. Any thread.
 class ReceivedSegment {
  public:
-  ReceivedSegment(SegmentLender& lender, std::uint64_t offset, Bytes bytes)
-      : lender_(&lender), offset_(offset), bytes_(bytes) {}
+  /// `memory`: in which the bytes are.
+  ReceivedSegment(SegmentLender& lender, std::uint64_t offset, Bytes bytes, std::shared_ptr<const void> memory)
+      : lender_(&lender), offset_(offset), bytes_(bytes), memory_(std::move(memory)) {}
   ~ReceivedSegment() {
     if (lender_ != nullptr) lender_->give_back({&offset_, 1});
   }
   ReceivedSegment(const ReceivedSegment&) = delete;
   ReceivedSegment& operator=(const ReceivedSegment&) = delete;
 
+  /// False: the address space had no room for it.
+  bool is_mapped() const { return memory_ != nullptr; }
   Bytes bytes() const { return bytes_; }
 
  private:
@@ -40,6 +43,7 @@ class ReceivedSegment {
   SegmentLender* lender_;  ///< null: it has been given back
   const std::uint64_t offset_;
   const Bytes bytes_;
+  const std::shared_ptr<const void> memory_;
 };
 
 /// Those of one frame, in which `[Key | Index]` stands for each.

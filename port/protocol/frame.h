@@ -38,6 +38,7 @@ class Frame {
   /// The large binaries that came with it, in shared memory; null for none.
   void set_segments(std::shared_ptr<ReceivedSegments> segments) { segments_ = std::move(segments); }
   ReceivedSegments* segments() const { return segments_.get(); }
+  std::shared_ptr<ReceivedSegments> take_segments() { return std::move(segments_); }
 
  private:
   ByteBuffer buffer_;

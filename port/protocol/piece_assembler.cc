@@ -11,17 +11,25 @@ constexpr std::size_t kMaxRemembered = 10'000;
 
 }  // namespace
 
-void PieceAssembler::add(Bytes alias, Bytes piece, std::int64_t now_ns) {
+bool PieceAssembler::add(Bytes alias, Bytes piece, std::int64_t now_ns) {
   const MutexLock lock(mu_);
-  Value& value = values_[text_of(alias)];
+  const auto [found, is_first] = values_.try_emplace(std::string(text_of(alias)));
+  Value& value = found->second;
   value.touched_ns = now_ns;
-  if (value.dropped) return;
+  if (value.dropped) return false;
   if (value.joined.size() + piece.size() > max_bytes_) {
     value.dropped = true;
     value.joined = {};
-    return;
+    return false;
   }
   value.joined.append(piece);
+  return is_first;
+}
+
+void PieceAssembler::keep_segments(Bytes alias, std::shared_ptr<ReceivedSegments> segments) {
+  const MutexLock lock(mu_);
+  const auto found = values_.find(text_of(alias));
+  if (found != values_.end() && !found->second.dropped) found->second.joined.set_segments(std::move(segments));
 }
 
 std::optional<Frame> PieceAssembler::finish(Bytes alias, Bytes last_piece) {

@@ -17,8 +17,13 @@ class PieceAssembler {
  public:
   explicit PieceAssembler(std::size_t max_value_bytes) : max_bytes_(max_value_bytes + kMaxPieceBytes) {}
 
-  /// Keeps a piece for `alias`. A value that grows too large is dropped, and so is every later piece of it.
-  void add(Bytes alias, Bytes piece, std::int64_t now_ns);
+  /// Keeps a piece for `alias`. A value that grows too large is dropped, and so is every later piece of it. True: it is
+  /// the first.
+  bool add(Bytes alias, Bytes piece, std::int64_t now_ns);
+
+  /// What the value has in shared memory: it is given back when the value is dropped, and in the frame when it is
+  /// whole.
+  void keep_segments(Bytes alias, std::shared_ptr<ReceivedSegments> segments);
 
   /// Takes the whole of it, the last piece included; nullopt when it was dropped: too large, or no piece for a minute.
   std::optional<Frame> finish(Bytes alias, Bytes last_piece);

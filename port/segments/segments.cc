@@ -29,8 +29,14 @@ std::optional<Segment> Segments::put(Bytes bytes) {
     offset = ours_.take(bytes.size());
   }
   if (!offset) return std::nullopt;
-  std::memcpy(file_->at(*offset), bytes.data(), bytes.size());
-  return Segment{*offset, bytes.size()};
+  const Segment segment{*offset, bytes.size()};
+  const auto extent = file_->map(segment);
+  if (!extent) {
+    drop(segment);
+    return std::nullopt;
+  }
+  std::memcpy(extent->data(), bytes.data(), bytes.size());
+  return segment;
 }
 
 void Segments::drop(const Segment& segment) {
@@ -58,8 +64,9 @@ Result<std::shared_ptr<ReceivedSegments>> Segments::receive(Bytes key, std::span
   all.reserve(segments.size());
   for (const Segment& segment : segments) {
     if (!is_erlangs(segment)) return Error{"a segment outside of Erlang's part of the file"};
-    all.push_back(
-        std::make_shared<ReceivedSegment>(*this, segment.offset, Bytes{file_->at(segment.offset), segment.bytes}));
+    const auto extent = file_->map(segment);
+    const Bytes bytes = extent ? Bytes{extent->data(), segment.bytes} : Bytes{};
+    all.push_back(std::make_shared<ReceivedSegment>(*this, segment.offset, bytes, extent));
   }
   return std::make_shared<ReceivedSegments>(key, std::move(all));
 }

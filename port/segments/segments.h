@@ -30,7 +30,7 @@ class Segments final : public SegmentStore, public SegmentLender {
   Segments(const Segments&) = delete;
   Segments& operator=(const Segments&) = delete;
 
-  const SegmentFile& file() const { return *file_; }
+  SegmentFile& file() const { return *file_; }
 
   // --- To Erlang.
 

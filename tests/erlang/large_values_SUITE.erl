@@ -197,13 +197,36 @@ memory_that_is_idle(_) ->
 %% Proves that what finds no room goes through the pipe: here because Python keeps what came before in use.
 room_for_no_more(_) ->
     ok = application:set_env(erlang_python, max_frame_bytes, 1 bsl 20),
-    try py_test:with_pool(1, #{}, fun(Pool) ->
+    try py_test:with_pool(1, #{max_concurrent => 60}, fun(Pool) ->
         Value = bytes(1, 500000),
-        Jobs = [py_test:async(fun() -> py:call(Pool, probe, tagged_sleep, [Value, 0.01]) end) || _ <- lists:seq(1, 60)],
-        [?same({ok, Value}, py_test:join(Job)) || Job <- Jobs],
+        {Results, Answers} = traced(fun() ->
+            Jobs = [py_test:async(fun() -> py:call(Pool, probe, tagged_sleep, [Value, 0.01]) end) || _ <- lists:seq(1, 60)],
+            [py_test:join(Job) || Job <- Jobs]
+        end),
+        [?same({ok, Value}, Result) || Result <- Results],
+        ?same([no_room, ok], lists:usort(Answers)),
         py_test:eventually(fun() -> py_segments:in_use(port(Pool)) =:= 0 end)
     end)
     after application:unset_env(erlang_python, max_frame_bytes)
+    end.
+
+%% What Fun gives, and what the carriers have said meanwhile.
+traced(Fun) ->
+    {module, _} = code:ensure_loaded(py_carrier),
+    1 = erlang:trace_pattern({py_carrier, send, 6}, [{'_', [], [{return_trace}]}], []),
+    _ = erlang:trace(new_processes, true, [call]),
+    Result = Fun(),
+    _ = erlang:trace(all, false, [call]),
+    Delivered = erlang:trace_delivered(all),
+    receive {trace_delivered, all, Delivered} -> ok end,
+    _ = erlang:trace_pattern({py_carrier, send, 6}, false, []),
+    {Result, answers()}.
+
+answers() ->
+    receive
+        {trace, _, return_from, {py_carrier, send, 6}, Answer} -> [Answer | answers()];
+        {trace, _, call, _} -> answers()
+    after 0 -> []
     end.
 
 %% Proves that no process keeps a large value when its call is over.

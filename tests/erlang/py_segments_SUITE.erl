@@ -21,7 +21,8 @@ suite() -> [{timetrap, {minutes, 1}}].
 
 all() ->
     [taken_out, improper_lists_stay, a_bound, there_and_back, what_looks_like_one, others_need_not_wait, a_reply_waits,
-     read_before_the_reply, pieces_come_first, items_keep_their_order, a_message_is_read_at_once, bounds, unreadable].
+     read_before_the_reply, pieces_come_first, items_keep_their_order, a_message_is_read_at_once, bounds, small_ones_are_counted,
+     frames_are_copied, out_of_turn, reads_that_nobody_asked_for, nothing_is_lent, parts_of_the_file, unreadable].
 
 %% Proves that large binaries are found in lists, tuples and values of maps, and nothing else is touched.
 taken_out(_) ->
@@ -116,7 +117,7 @@ items_keep_their_order(_) ->
 a_message_is_read_at_once(_) ->
     Self = self(),
     Carrier = spawn_link(fun() -> receive {py_read, Ref, _} -> Self ! {py_carried, Ref, [<<"binary">>]} end end),
-    S0 = py_segments:new({Carrier}, 1 bsl 36, ?MAX),
+    S0 = segments(Carrier),
     {ok, S1} = py_segments:announced(-1, 7, [{?FIRST, 10}], S0),
     Message = {{?OP_LARGE_MESSAGE, -1}, 5, <<"message">>},
     ?assertEqual(free, py_segments:hold(-1, {{?OP_REPLY_PIECE, -1}, 5, <<"piece">>}, S1)),
@@ -144,12 +145,86 @@ bounds(_) ->
     end, segments(), lists:seq(1, 100)),
     ?assert(py_segments:is_idle(Passed)).
 
+%% Proves that what has next to no bytes is bounded too: announcements, segments of one announcement, frames that wait.
+small_ones_are_counted(_) ->
+    Most = 8 * (?MAX + 2 * ?PIECE_BYTES),
+    Announce = fun(N, S) ->
+        Next = announce({alias, N}, 1, S),
+        Next =:= too_large orelse reading(),
+        Next
+    end,
+    ?assert(until_too_large(Announce, segments()) =< Most div 512),
+    {ok, S1} = announce(alias, 1, segments()),
+    ?assert(until_too_large(fun(N, S) -> held(py_segments:hold(alias, ?ITEMS(N), S)) end, S1) =< Most div 256),
+    Parts = lists:duplicate(Most div 256, {?FIRST, 1}),
+    ?assertEqual(too_large, py_segments:announced(other, 7, Parts, segments())).
+
+held({[], S}) -> {ok, S};
+held(too_large) -> too_large.
+
+until_too_large(Add, S) -> until_too_large(0, Add, S).
+
+until_too_large(N, Add, S) ->
+    case Add(N, S) of
+        {ok, Next} -> until_too_large(N + 1, Add, Next);
+        too_large -> N
+    end.
+
+%% Proves that a frame that waits does not keep what was read with it.
+frames_are_copied(_) ->
+    Read = binary:copy(<<1>>, 65536),
+    Frame = binary:part(Read, 5, 100),
+    {ok, S1} = announce(alias, 10, segments()),
+    {[], S2} = py_segments:hold(alias, {{?OP_REPLY, alias, 1}, 5, Frame}, S1),
+    {[{{_, _, Held}, _}], _} = py_segments:carried(reading(), [<<>>], S2),
+    ?assertEqual(Frame, Held),
+    ?assert(binary:referenced_byte_size(Held) < 1000).
+
+%% Proves that no second segments come before the value of the first, which no honest port program sends.
+out_of_turn(_) ->
+    {ok, S1} = announce(alias, 10, segments()),
+    ?assertEqual(out_of_turn, announce(alias, 10, S1)),
+    {[], S2} = py_segments:hold(alias, ?PIECE, S1),
+    ?assertEqual(out_of_turn, announce(alias, 10, S2)),
+    {[_], S3} = py_segments:carried(reading(), [<<"binary">>], S2),
+    ?assertEqual(out_of_turn, announce(alias, 10, S3)),
+    {ok, S4} = announce(-3, 10, segments()),
+    ?assertEqual(out_of_turn, announce(-3, 10, S4)).
+
+%% Proves that an answer that belongs to no read, or comes twice, changes nothing.
+reads_that_nobody_asked_for(_) ->
+    {ok, S1} = announce(alias, 10, segments()),
+    Ref = reading(),
+    ?assertEqual(unknown, py_segments:carried(make_ref(), [<<"binary">>], S1)),
+    ?assertEqual(unknown, py_segments:carried(make_ref(), error, S1)),
+    {[], S2} = py_segments:carried(Ref, [<<"binary">>], S1),
+    ?assertEqual(unknown, py_segments:carried(Ref, [<<"another">>], S2)),
+    {[_], S3} = py_segments:hold(alias, ?REPLY, S2),
+    ?assertEqual(unknown, py_segments:carried(Ref, [<<"another">>], S3)).
+
+%% Proves that what was not lent is not given back, and that no carrier hears of it.
+nothing_is_lent(_) ->
+    ?assertNot(py_segments:freed([0], segments())),
+    ?assertNot(py_segments:freed(lists:seq(1, 100000), segments())),
+    receive Message -> error(Message) after 0 -> ok end.
+
+%% Proves that the parts of carriers, however many there are, begin with a page, and do not reach into the other half.
+parts_of_the_file(_) ->
+    [begin
+         Bytes = py_segments:part_bytes(Count),
+         ?assertEqual({Count, 0}, {Count, Bytes rem (1 bsl 20)}),
+         ?assert(Count * Bytes =< ?FIRST),
+         ?assert(Bytes >= 1 bsl 30)
+     end || Count <- lists:seq(1, 64)].
+
 unreadable(_) ->
     {ok, S} = announce(alias, 10, segments()),
     ?assertEqual(error, py_segments:carried(reading(), error, S)).
 
 %% A carrier that does what this process says.
-segments() -> py_segments:new({self()}, 1 bsl 36, ?MAX).
+segments() -> segments(self()).
+
+segments(Carrier) -> py_segments:new({Carrier}, self(), py_carrier:usage(1, 1), ?MAX).
 
 announce(Key, Bytes, S) -> py_segments:announced(Key, 7, [{?FIRST, Bytes}], S).
 

@@ -11,7 +11,7 @@ all() ->
     [malformed_frames, frames_out_of_turn, lengths_then_death, lengths_and_no_death, new_atoms, compressed_frames,
      compressed_reply, replies_nobody_asked_for, replies_of_another_pool, slots_of_another_pool, endless_pieces,
      endless_notices, replies_are_closed, replies_are_replaced, requests_are_closed, a_child_holds_the_replies, a_reply_of_another_shape,
-     items_beyond_the_credit, a_stream_ends_with_a_value, an_answer_comes_once, what_the_dead_owed, shared_servers_live].
+     items_beyond_the_credit, a_stream_ends_with_a_value, an_answer_comes_once, what_the_dead_owed, pieces_are_copied, shared_servers_live].
 
 init_per_suite(Config) ->
     ok = py_test:start([{max_concurrent, 32}]),
@@ -42,7 +42,8 @@ malformed_frames(_) ->
            t({9, [<<"a">> | <<"b">>]}), t({10, x}), t({11, 1, 2}), t({11, 1, 0, 1, 0, none, <<"f">>}),
            t({11, 1, 1, 0, 0, none, <<"f">>}), t({11, -1, 1, 1, 0, none, <<"f">>}), t({11, 1, 1, 1, 0, someone, <<"f">>}),
            t({11, 1, 1, 1, 0, none, f}), t({11, 1, 1, 1, 0, none, 5}), t({11, 1, 1 bsl 64, 1, 0, none, <<"f">>}),
-           t({12, x}), t({12, -1}), t({13, x}), t({14, x}), t({15, x}), t({15, [x]}), t({15, [1 | 2]}), t({16, x}),
+           t({12, x}), t({12, -1}), t({13, x}), t({14, x}), t({14, 0}), t({14, 5}), t({15, x}), t({15, []}), t({15, [x]}),
+           t({15, [1 | 2]}), t({16, x}), t({2, 0}),
            <<(t({15, [1]}))/binary, "trailing">>, <<(t({6, 1}))/binary, 0>>, <<131, 105, 255, 255, 255, 255>>,
            <<131, 104, 2, 97, 9, 108, 255, 255, 255, 255>>, <<131, 104, 2, 97, 9, 109, 127, 255, 255, 255>>],
     [?assertEqual({Frame, malformed}, {Frame, py_protocol:notice(Frame)}) || Frame <- Bad],
@@ -249,6 +250,14 @@ what_the_dead_owed(_) ->
     ok = py_owed:add(1 bsl 80, Gone),
     ok = py_owed:forget(self()),
     ?assertNot(py_owed:take(1 bsl 80, Gone)).
+
+%% Proves that a small piece does not keep what was read with it.
+pieces_are_copied(_) ->
+    Read = binary:copy(<<1>>, 65536),
+    {ok, Pieces} = py_pieces:add(key, binary:part(Read, 5, 100), py_pieces:new(1 bsl 20)),
+    {[Piece], _} = py_pieces:take(key, Pieces),
+    ?assertEqual(100, byte_size(Piece)),
+    ?assert(binary:referenced_byte_size(Piece) < 1000).
 
 %% Proves that frames about output, memory and refusals of any shape leave the process that logs them alone.
 shared_servers_live(_) ->

@@ -4,15 +4,20 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
 #include <cstring>
+#include <fstream>
 #include <memory>
 #include <vector>
 
 #include "etf/term_writer.h"
 #include "protocol/messages.h"
+#include "protocol/piece_assembler.h"
 #include "runtime/stdout_writer.h"
 
 using namespace erlang_python;
@@ -20,6 +25,12 @@ using namespace erlang_python;
 namespace {
 
 constexpr std::size_t kMiB = 1024 * 1024;
+
+std::size_t address_space_bytes() {
+  std::size_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  return pages * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+}
 
 /// Keeps count, and has so much room.
 class Store final : public SegmentStore {
@@ -159,7 +170,7 @@ TEST_CASE("a segment keeps its bytes until it is read, and the next one has its 
   REQUIRE(first);
   REQUIRE(second);
   CHECK(first->offset >= SegmentFile::kOurs);
-  CHECK(std::memcmp(port.segments->file().at(first->offset), ones.data(), kMiB) == 0);
+  CHECK(std::memcmp(port.segments->file().map(*first)->data(), ones.data(), kMiB) == 0);
   CHECK(port.segments->file().stored_bytes() >= 2 * kMiB);
   port.segments->read_by_erlang({&first->offset, 1});
   CHECK(port.segments->put(twos)->offset == first->offset);
@@ -191,6 +202,94 @@ TEST_CASE("memory goes back also when the descriptor was closed, and another fil
   REQUIRE(dup2(kept, fd) == fd);
   close(kept);
   CHECK(port.segments->file().stored_bytes() <= kMiB);
+}
+
+TEST_CASE("the address space has what is used, and not the whole file") {
+  const Port port;
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_AS, &before) == 0);
+  const std::vector<std::uint8_t> large(8 * kMiB, 1);
+  // So much more than now: room for the segment.
+  const rlimit limit{address_space_bytes() + 64 * kMiB, before.rlim_max};
+  REQUIRE(setrlimit(RLIMIT_AS, &limit) == 0);
+  const auto file = SegmentFile::create();
+  const auto segment = port.segments->put(large);
+  // So little that unmapping the segment is not enough.
+  const rlimit full{address_space_bytes() - 32 * kMiB, before.rlim_max};
+  REQUIRE(setrlimit(RLIMIT_AS, &full) == 0);
+  const bool has_room = port.segments->put(large).has_value();
+  const std::array<std::uint8_t, 1> key{1};
+  const Segment erlangs{0, 8 * kMiB};
+  auto received = port.segments->receive(key, {&erlangs, 1});
+  REQUIRE(setrlimit(RLIMIT_AS, &before) == 0);
+  CHECK(file);
+  CHECK(segment);
+  CHECK_FALSE(has_room);
+  // It comes all the same, so that whoever waits for it is told, and goes back.
+  REQUIRE(received);
+  CHECK_FALSE((*received)->at(0)->is_mapped());
+  (*received)->decoded();
+  CHECK(port.freed() == std::vector<std::int64_t>{0});
+  CHECK(port.segments->put(large));
+}
+
+TEST_CASE("extents that nobody uses make room in the address space") {
+  const Port port;
+  const std::vector<std::uint8_t> large(kMiB, 1);
+  const auto idle = port.segments->put(large);
+  REQUIRE(idle);
+  port.segments->read_by_erlang({&idle->offset, 1});
+  rlimit before{};
+  REQUIRE(getrlimit(RLIMIT_AS, &before) == 0);
+  const rlimit full{address_space_bytes(), before.rlim_max};
+  REQUIRE(setrlimit(RLIMIT_AS, &full) == 0);
+  const bool has_room = port.segments->put(Bytes(large).first(kMiB / 2)).has_value();
+  REQUIRE(setrlimit(RLIMIT_AS, &before) == 0);
+  CHECK(has_room);
+}
+
+TEST_CASE("the file cannot be executed where the kernel can see to that, and has no low descriptor") {
+  const Port port;
+  const int fd = port.segments->file().fd();
+  CHECK(fd >= 100);
+  constexpr unsigned kNoExecSeal = 8;
+  const int probe = memfd_create("probe", MFD_CLOEXEC | kNoExecSeal);
+  if (probe < 0) return;
+  close(probe);
+  struct stat info {};
+  REQUIRE(fstat(fd, &info) == 0);
+  CHECK((info.st_mode & (S_IXUSR | S_IXGRP | S_IXOTH)) == 0);
+  CHECK(fchmod(fd, S_IRWXU) != 0);
+}
+
+TEST_CASE("the segments of pieces that are dropped are given back") {
+  const Port port;
+  const std::array<std::uint8_t, 1> key{1};
+  const Segment segment{4096, 10};
+  const std::vector<std::uint8_t> piece(kMiB, 1);
+  PieceAssembler pieces(10);
+  CHECK(pieces.add(key, piece, 0));
+  pieces.keep_segments(key, *port.segments->receive(key, {&segment, 1}));
+  CHECK(port.freed().empty());
+  SUBCASE("too large") { CHECK_FALSE(pieces.add(key, piece, 0)); }
+  SUBCASE("paused for a minute") { pieces.forget_abandoned(60'000'000'001); }
+  CHECK(port.freed() == std::vector<std::int64_t>{4096});
+  CHECK_FALSE(pieces.finish(key, piece));
+}
+
+TEST_CASE("the segments of pieces that are whole are in the frame") {
+  const Port port;
+  const std::array<std::uint8_t, 1> key{1};
+  const Segment segment{4096, 10};
+  PieceAssembler pieces(10);
+  CHECK(pieces.add(key, key, 0));
+  pieces.keep_segments(key, *port.segments->receive(key, {&segment, 1}));
+  auto whole = pieces.finish(key, key);
+  REQUIRE(whole);
+  CHECK(whole->segments() != nullptr);
+  CHECK(port.freed().empty());
+  whole.reset();
+  CHECK(port.freed() == std::vector<std::int64_t>{4096});
 }
 
 TEST_CASE("nobody can change the size of the file") {

@@ -60,6 +60,16 @@ def frames(datas: list, times: int = 1) -> int:
     return write_all(b"".join(struct.pack(">I", len(data)) + data for data in datas) * times)
 
 
+def frames_and_wait(datas: list) -> None:
+    frames(datas)
+    time.sleep(60)
+
+
+def frames_and_endless(datas: list, data: bytes) -> None:
+    frames(datas)
+    endless(data)
+
+
 def endless(data: bytes) -> None:
     """Writes the frame until somebody stops it."""
     block = (struct.pack(">I", len(data)) + data) * max(1, 65536 // (len(data) + 4))
