@@ -49,7 +49,8 @@ PyObject* current_namespace(PyObject* module, PyObject*) noexcept {
   PyObject* const shown = current_thread().shown_as_main;
   if (shown == nullptr) {
     const Ticket* ticket = current_ticket(module);
-    if (ticket != nullptr && ticket->home) return Py_NewRef(ticket->home->globals());
+    const auto home = ticket != nullptr ? ticket->home() : nullptr;
+    if (home) return Py_NewRef(home->globals());
   }
   return Py_NewRef(shown != nullptr ? shown : Py_None);
 }

@@ -35,6 +35,7 @@ class ByteBuffer {
 
   std::uint8_t* data() { return bytes_.get(); }
   std::size_t size() const { return size_; }
+  std::size_t capacity() const { return capacity_; }
   Bytes bytes() const { return {bytes_.get(), size_}; }
 
   /// So many bytes more, which are to be written.

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
 #include <new>
 
 namespace erlang_python {
@@ -29,7 +30,18 @@ void end_out_of_memory(std::size_t bytes) noexcept {
 }
 
 void end_when_out_of_memory() noexcept {
-  std::set_new_handler([] { end_with("more"); });
+  static const std::terminate_handler kBefore = std::get_terminate();
+  std::set_terminate([] {
+    if (std::current_exception()) {
+      try {
+        throw;
+      } catch (const std::bad_alloc&) {
+        end_with("more");
+      } catch (...) {  // NOLINT(bugprone-empty-catch): kBefore says what it is
+      }
+    }
+    kBefore();
+  });
 }
 
 }  // namespace erlang_python

@@ -40,12 +40,13 @@ bool Envs::open() {
   auto variables = PyRef::steal(PyContext_New());
   if (!module_ || !globals || !variables || !looks_like_main(globals.get())) return false;
   leftovers_ = &erlang_module_state(module_.get()).leftovers;
-  shared_ = std::make_shared<Namespace>(std::move(globals), std::move(variables), *leftovers_);
+  shared_ = std::make_shared<Namespace>(std::move(globals), std::move(variables), PyRef(), *leftovers_);
   return true;
 }
 
 bool Envs::keep_preload() {
   preload_ = PyRef::steal(PyDict_Copy(shared_->globals()));
+  leftovers_->open();
   return preload_ && variables_.keep(shared_->variables());
 }
 
@@ -53,15 +54,17 @@ std::shared_ptr<Namespace> Envs::make() const {
   auto globals = PyRef::steal(PyDict_Copy(preload_.get()));
   auto variables = globals ? variables_.make() : PyRef();
   if (!variables) return nullptr;
-  return std::make_shared<Namespace>(std::move(globals), std::move(variables), *leftovers_);
+  return std::make_shared<Namespace>(std::move(globals), std::move(variables), preload_.copy(), *leftovers_);
 }
 
 std::shared_ptr<Namespace> Envs::get(std::uint64_t env) {
   if (env == kNoEnv || env == kSharedEnv) return shared_;
   if (dropped_.contains(env)) return make();
-  std::shared_ptr<Namespace>& found = envs_[env];
-  if (!found) found = make();
-  return found;
+  if (const auto found = envs_.find(env); found != envs_.end()) return found->second;
+  // Runs Python code, and meanwhile others may make it too, or drop it.
+  auto made = make();
+  if (!made || dropped_.contains(env)) return made;
+  return envs_.try_emplace(env, std::move(made)).first->second;
 }
 
 void Envs::drop(std::uint64_t env) {

@@ -11,8 +11,9 @@
 
 namespace erlang_python {
 
-/// The namespaces of a context: the shared one and one per Erlang process that has one. Use only on the context's
-/// thread, attached.
+/// The namespaces of a context: the shared one and one per Erlang process that has one. Attached, with a GIL: the
+/// context's thread, and threads that Python started, whose guests have namespaces too. Another of them may come in
+/// whenever Python code runs, so nothing here is held on to across that.
 class Envs {
  public:
   /// Makes the shared namespace. False with a Python error set.
@@ -29,6 +30,7 @@ class Envs {
   std::shared_ptr<Namespace> get(std::uint64_t env);
   void drop(std::uint64_t env);
   std::size_t size() const { return envs_.size(); }
+  LeftoverCollector& leftovers() const { return *leftovers_; }
 
   /// For a request of a process that has no namespace: what a new one would have. Null with a Python error set.
   PyRef first_variables() const { return variables_.make(); }

@@ -42,7 +42,7 @@ bool Runner::open(const Interpreter& interpreter, const std::vector<std::string>
 
 bool Runner::prepare(const std::vector<std::string>& preload, TermWriter& reply) {
   calling_ = std::make_unique<Calling>(interpreter_->types());
-  envs_ = std::make_unique<Envs>();
+  envs_ = std::make_shared<Envs>();
   bool ready = envs_->open();
   const auto shared = envs_->shared();
   const EnteredVariables variables(PyRef::borrow(ready ? shared->variables() : nullptr));
@@ -78,35 +78,50 @@ void Runner::run(Request& request, bool apart) {
   Level& level = running.level();
   begin_reply(level.reply, message.alias, message.slot);
   const std::size_t payload_start = level.reply.size();
+  // In the clearing up of the context a finalizer may wait for Erlang, which asks for something meanwhile.
+  const std::shared_ptr<Envs> envs = envs_;
+  if (!envs || !calling_) {
+    request.rest = {};
+    static_cast<void>(running.end());
+    write_context_died_stopped(level.reply);
+    return send_reply(level.reply, payload_start, message.alias);
+  }
   if (take_cancel(message.alias)) {
     request.rest = {};
     static_cast<void>(running.end());
     write_interruption(level.reply, Interruption::kCancelled, counters_);
     return send_reply(level.reply, payload_start, message.alias);
   }
-  find_home(message, request.rest);
+  find_home(message, request.rest, *envs);
   bool now = false;
   {
-    const EnteredVariables variables(variables_of(message, request.rest, levels_.scope_below()));
+    const EnteredVariables variables(variables_of(message, request.rest, levels_.scope_below(), *envs));
     now = write_result(request, running, payload_start);
   }
   if (now) send_reply(level.reply, payload_start, message.alias);
   if (request.rest.work) forget(request.rest, apart);
+  if (levels_.empty() || levels_.only_loop()) collect_leftovers(apart);
 }
 
-void Runner::find_home(const Message& message, Rest& rest) {
+void Runner::collect_leftovers(bool apart) {
+  if (!envs_ || !envs_->leftovers().wants_look()) return;
+  const Running running(levels_, nobodys(kClearUpNs, apart));
+  envs_->leftovers().collect_if_due();
+}
+
+void Runner::find_home(const Message& message, Rest& rest, Envs& envs) {
   if (rest.work) return;
-  rest.home = envs_->get(message.env);
+  rest.home = envs.get(message.env);
   if (!rest.home) PyErr_Clear();  // out of memory, as run_python() says
-  counters_.envs.store(envs_->size(), std::memory_order_relaxed);
+  counters_.envs.store(envs.size(), std::memory_order_relaxed);
 }
 
-PyRef Runner::variables_of(const Message& message, Rest& rest, const RequestScope* below) const {
+PyRef Runner::variables_of(const Message& message, Rest& rest, const RequestScope* below, const Envs& envs) {
   const bool none = message.env == kNoEnv && message.operation == Operation::kCall;
   // As a function that the request below has called.
   if (below != nullptr && below->chain == message.chain && (none || message.env == below->env)) return {};
   if (!none) return PyRef::borrow(rest.home ? rest.home->variables() : nullptr);
-  if (!rest.variables) rest.variables = envs_->first_variables();
+  if (!rest.variables) rest.variables = envs.first_variables();
   if (!rest.variables) PyErr_Clear();
   return rest.variables.copy();
 }
@@ -122,7 +137,7 @@ bool Runner::take_cancel(Bytes alias) {
 
 bool Runner::write_result(Request& request, Running& running, std::size_t payload_start) {
   TermWriter& out = running.level().reply;
-  const Written written = write_value(request, request.rest, {*calling_, false}, out);
+  const Written written = write_value(request, request.rest, {*calling_, *envs_, false}, out);
   request.rest.chain = running.level().scope.chain;
   const Ended ended = running.end();
   const bool goes_on = static_cast<bool>(request.rest.work);
@@ -206,7 +221,7 @@ PyRef Runner::run_python(const Request& request, Rest& rest, const Host& host) {
     TermReader body(request.frame.bytes(), request.frame.segments());
     body.rewind(request.message.body);
     const Operation operation = request.message.operation;
-    value = operation == Operation::kCall   ? host.calling.call(body, {globals, envs_->shared()->globals()})
+    value = operation == Operation::kCall   ? host.calling.call(body, {globals, host.envs.shared()->globals()})
             : operation == Operation::kEval ? host.calling.eval(body, globals)
                                             : host.calling.exec(body, globals);
   }
@@ -234,15 +249,16 @@ void Runner::run_guest(const Request& request, const RequestScope* below) {
   TermWriter out(reply_limits(services_.config));
   begin_reply(out, message.alias, message.slot);
   const std::size_t payload_start = out.size();
-  if (!envs_ || !calling_) {
+  const std::shared_ptr<Envs> envs = envs_;
+  if (!envs) {
     write_context_died_stopped(out);
   } else {
     // Caches of its own: those of the context belong to its thread.
     Calling calling(interpreter_->types());
     Rest rest;
-    find_home(message, rest);
-    const EnteredVariables variables(variables_of(message, rest, below));
-    const Written written = write_value(request, rest, {calling, true}, out);
+    find_home(message, rest, *envs);
+    const EnteredVariables variables(variables_of(message, rest, below, *envs));
+    const Written written = write_value(request, rest, {calling, *envs, true}, out);
     if (!written.value || out.overflowed()) counters_.count_error();
     if (out.overflowed()) replace_by_too_large(out, payload_start);
   }
@@ -255,6 +271,7 @@ void Runner::forget(Rest& rest, bool apart) {
 }
 
 void Runner::drop_env(std::uint64_t env, bool apart) {
+  if (!envs_) return;
   {
     const Running running(levels_, nobodys(kClearUpNs, apart));
     envs_->drop(env);

@@ -51,6 +51,7 @@ class Runner {
   /// The thread that runs a request: its context's own, or as a guest one that Python has started.
   struct Host {
     Calling& calling;
+    Envs& envs;
     bool guest;
   };
   struct Written {
@@ -65,16 +66,18 @@ class Runner {
   PyRef run_python(const Request& request, Rest& rest, const Host& host);
   /// Of what run_python() has returned, a null value with a Python error set.
   Written write_outcome(const Request& request, PyRef value, const Host& host, TermWriter& out);
-  void find_home(const Message& message, Rest& rest);
+  void find_home(const Message& message, Rest& rest, Envs& envs);
   /// The context variables that a request runs with; null for those that are there. `below`: the request of its chain
   /// that it is nested in.
-  PyRef variables_of(const Message& message, Rest& rest, const RequestScope* below) const;
+  static PyRef variables_of(const Message& message, Rest& rest, const RequestScope* below, const Envs& envs);
   /// Whether a request that goes on with this does so when others have had their turn.
   bool gives_way(PyObject* work, const Host& host) const;
   /// Ends `running`. False: the reply comes later.
   [[nodiscard]] bool write_result(Request& request, Running& running, std::size_t payload_start);
   /// True: a CANCEL for this request came after it had left the mailbox and before it began. It is taken out.
   bool take_cancel(Bytes alias);
+  /// Between two requests: what namespaces have left may have grown large or old meanwhile.
+  void collect_leftovers(bool apart);
   void send_reply(TermWriter& out, std::size_t payload_start, Bytes alias);
 
   const ContextId id_;
@@ -85,7 +88,7 @@ class Runner {
   Services& services_;
   const Interpreter* interpreter_ = nullptr;
   std::unique_ptr<Calling> calling_;
-  std::unique_ptr<Envs> envs_;
+  std::shared_ptr<Envs> envs_;  ///< shared with guests, which may outlast close()
 };
 
 }  // namespace erlang_python

@@ -68,7 +68,7 @@ std::optional<Tasks::Pumped> Tasks::pump(Ticket& ticket, PyObject* iterator) {
 std::optional<Tasks::Pumped> Tasks::pump_for_a_while(Ticket& ticket, PyObject* iterator) {
   TermWriter out(reply_limits(services_.config));
   out.put_large_into(services_.segments);
-  const auto home = ticket.home;  // it may be answered meanwhile
+  const auto home = ticket.home();  // it may be answered meanwhile
   const ThreadNamespace shown(home->globals());
   const std::int64_t until = now_ns() + kPumpNs;
   for (;;) {

@@ -44,10 +44,12 @@ void Tasks::open(std::weak_ptr<Tasks> self, const Interpreter& interpreter) {
 Tasks::Deferral Tasks::defer(const Request& request, PyObject* value) {
   const bool stream = (request.message.flags & kStream) != 0;
   if (!stream && ((request.message.flags & kTask) == 0 || !is_awaitable(value))) return Deferral::kNone;
+  // A ticket and its Python object hold each other until remove().
+  auto tasks = python_half();
+  if (!tasks) return Deferral::kFailed;
   const auto ticket = make(request);
   const auto object = ticket->object.copy();
-  auto tasks = python_half();
-  if (!object || !tasks) return Deferral::kFailed;
+  if (!object) return Deferral::kFailed;
   add(ticket);
   // On top of a level that waits there can be no loop but one of its own.
   const bool nested = levels_.top_is_nested();
@@ -87,7 +89,7 @@ std::shared_ptr<Ticket> Tasks::make(const Request& request) {
   ticket->caller.assign(message.caller.begin(), message.caller.end());
   ticket->scope = RequestScope{id_, message.env, message.chain, ticket->caller, &waiter_};
   ticket->scope.nesting = services_.callbacks.nesting_of(message.chain);
-  ticket->home = request.rest.home;
+  ticket->set_home(request.rest.home);
   ticket->object = make_ticket_object(ticket);
   return ticket;
 }
@@ -131,7 +133,7 @@ void Tasks::remove(Ticket& ticket) {
       static_cast<void>(interrupter_.take_pending());
     }
   }
-  const auto home = std::move(ticket.home);       // what goes with it may come back here
+  const auto home = ticket.take_home();           // what goes with it may come back here
   const PyRef object = std::move(ticket.object);  // it keeps the ticket alive
   tickets_.erase(ticket.alias);
   counters_.tasks.store(tickets_.size(), std::memory_order_relaxed);

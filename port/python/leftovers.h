@@ -13,11 +13,13 @@ namespace erlang_python {
 /// what they hold: a function and a list of a megabyte are two. A value, without a clock.
 class Leftovers {
  public:
-  /// One more. `resident`: bytes of this process.
-  void add(std::size_t resident, std::int64_t now_ns) {
-    if (count_++ > 0) return;
-    since_ns_ = now_ns;
-    resident_ = resident;
+  /// Before the first namespace. `resident`: bytes of this process. Only the first call counts.
+  void open(std::size_t resident) {
+    if (resident_ == 0) resident_ = resident;
+  }
+  /// One more.
+  void add(std::int64_t now_ns) {
+    if (count_++ == 0) since_ns_ = now_ns;
   }
   bool any() const { return count_ > 0; }
 
@@ -35,7 +37,10 @@ class Leftovers {
     count_ = 0;
     begun_ns_ = now_ns;
   }
-  void end_collection(std::int64_t now_ns) { took_ns_ = now_ns - begun_ns_; }
+  void end_collection(std::size_t resident, std::int64_t now_ns) {
+    took_ns_ = now_ns - begun_ns_;
+    resident_ = resident;
+  }
 
  private:
   static constexpr std::size_t kGrowthBytes = 32 * 1024 * 1024;
@@ -44,7 +49,7 @@ class Leftovers {
 
   std::size_t count_ = 0;
   std::int64_t since_ns_ = 0;  ///< when the first of them was left
-  std::size_t resident_ = 0;   ///< at that time
+  std::size_t resident_ = 0;   ///< after the last collection: when something is left, it is there already
   std::int64_t begun_ns_ = 0;  ///< the last collection
   std::int64_t took_ns_ = 0;
 };

@@ -35,12 +35,19 @@ class ItemBatch {
     return bytes_.bytes();
   }
 
+  /// Of memory, whether in use or not.
+  std::size_t held_bytes() const { return bytes_.capacity(); }
+
   Bytes alias() const { return {alias_.data(), alias_.size()}; }
 
   void clear() {
     bytes_.truncate(0);
+    bytes_.shrink(kKeptBytes);
     count_ = 0;
   }
+
+  /// More than a batch of small items takes.
+  static constexpr std::size_t kKeptBytes = 64 * 1024;
 
  private:
   void begin(Bytes alias) {

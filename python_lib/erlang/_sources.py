@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import linecache
+import sys
 import types
 import weakref
 from collections.abc import Iterator
@@ -49,10 +50,12 @@ def new_file(kind: str) -> str:
 
 
 def _all_code(code: types.CodeType) -> Iterator[types.CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _all_code(constant)
+    # Without recursion: it may be nested as deep as the limit allows.
+    found = [code]
+    while found:
+        part = found.pop()
+        yield part
+        found += reversed([constant for constant in part.co_consts if isinstance(constant, types.CodeType)])
 
 
 def _is_class_body(code: types.CodeType) -> bool:
@@ -75,7 +78,16 @@ def adopt(code: types.CodeType, namespace: dict[str, Any]) -> None:
     """Keep the text for the classes that ``code`` has put into ``namespace`` too."""
     for part in _all_code(code):
         if part is not code and _is_class_body(part):
-            _adopt(namespace.get(part.co_name), code.co_filename)
+            cls = namespace.get(part.co_name)
+            if _is_made_by(part, cls):
+                _adopt(cls, code.co_filename)
+
+
+def _is_made_by(body: types.CodeType, cls: Any) -> bool:
+    # Another class may have the name, when the code has failed before, or has put it there from elsewhere.
+    if getattr(cls, "__qualname__", None) != body.co_qualname:
+        return False
+    return sys.version_info < (3, 13) or vars(cls).get("__firstlineno__") == body.co_firstlineno
 
 
 def _adopt(cls: Any, file: str) -> None:

@@ -12,18 +12,13 @@ all() -> [{group, worker}, {group, owngil}, {group, isolated}].
 groups() ->
     py_test_modes:placement_groups(
         [streams_of_another_owner, threads, tasks, cached_objects, encoders, finalizers_find_their_globals,
-         nothing_is_left_at_once, what_others_held_is_collected, memory_stays_level]).
+         nothing_is_left_at_once, large_namespaces_are_collected_at_their_end, what_others_held_is_collected, memory_stays_level]).
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
 
-init_per_group(Placement, Config) ->
-    case py_test_modes:init_placement(Placement, Config) of
-        {skip, _} = Skip -> Skip;
-        Placed -> [{pool, py_test:start_pool(1, proplists:get_value(options, Placed))} | Placed]
-    end.
-
-end_per_group(_Placement, Config) -> py_test:stop_pool(proplists:get_value(pool, Config)).
+init_per_group(Placement, Config) -> py_test_modes:placed_pool_group(Placement, 1, #{}, Config).
+end_per_group(_Placement, Config) -> py_test_modes:end_pool_group(Config).
 
 init_per_testcase(_Case, Config) ->
     {ok, none} = py:call(ctx(Config), outliving, close, []),
@@ -114,7 +109,8 @@ outliving.kept.append(Encoded())
 ">>, fun() -> ok end),
     ?assertEqual({ok, <<"word">>}, py:call(ctx(Config), outliving, kept_value, [])).
 
-%% Proves that finalizers run when a process ends, with what they refer to.
+%% Proves that finalizers run when a process has ended, with what they refer to, and that those of classes, which are the
+%% collector's, need no other process to end: requests are enough.
 finalizers_find_their_globals(Config) ->
     left_by(Config, <<"
 import outliving
@@ -136,28 +132,41 @@ next(left)
         lists:sort(Seen) =:= [<<"deleted">>, <<"left">>]
     end).
 
-%% Proves that what only the process had is gone with it, functions, classes and cycles too, without Python's collector.
+%% Proves that what only the process had is gone with it, functions and what they refer to, without Python's collector.
 nothing_is_left_at_once(Config) ->
     Ctx = ctx(Config),
     ok = py_context:exec(Ctx, <<"import gc\ngc.disable()">>),
     left_by(Config, <<"
-import dataclasses, functools, outliving
+import functools, outliving
 tracked = outliving.Tracked()
-tracked.itself = tracked
 def function(): return tracked
-@dataclasses.dataclass
-class Point:
-    x: int = 1
-    def method(self): return super()
+def outer():
+    def inner(): return tracked
+    return inner
+inner = outer()
 @functools.lru_cache
-def cached(): return Point()
+def cached(): return function
 cached()
-points = [Point() for _ in range(100)]
-generator = (point for point in points)
-next(generator)
+part = functools.partial(function)
+many = [function for _ in range(100)]
 ">>, fun() -> ?assertEqual({ok, 1}, py:call(Ctx, outliving, alive, [])) end),
     py_test:eventually(fun() -> py:call(Ctx, outliving, alive, []) =:= {ok, 0} end),
     ok = py_context:exec(Ctx, <<"gc.enable()">>).
+
+%% Proves that a namespace that is too large to be looked at is collected when its process ends, with no other process to
+%% end and no request to come.
+large_namespaces_are_collected_at_their_end(Config) ->
+    Ctx = ctx(Config),
+    ok = py_context:exec(Ctx, <<"import gc\nkept_threshold = gc.get_threshold()\ngc.collect()\ngc.set_threshold(0)">>),
+    left_by(Config, <<"
+import outliving
+tracked = outliving.Tracked()
+def function(): return tracked
+many = [[[]] for _ in range(20_000)]
+large = bytearray(b'x') * (128 << 20)
+">>, fun() -> ok end),
+    ?assertEqual({ok, 0}, py:call(Ctx, outliving, alive, [])),
+    ok = py_context:exec(Ctx, <<"gc.set_threshold(*kept_threshold)">>).
 
 %% Proves that what others held when its process ended, and do not any more, is collected when that is much.
 what_others_held_is_collected(Config) ->
@@ -220,4 +229,4 @@ envs(Config) ->
     #{envs := Envs} = maps:get(proplists:get_value(pool, Config), py:stats()),
     Envs.
 
-ctx(Config) -> hd(py_test:contexts(proplists:get_value(pool, Config))).
+ctx(Config) -> py_test_modes:first_context(Config).

@@ -4,7 +4,7 @@
 -module(py_test_modes).
 
 -export([groups/1, init_group/2, pool_group/4, start_group/2]).
--export([placement_groups/1, init_placement/2, placed_pool_group/4]).
+-export([placement_groups/1, init_placement/2, placed_pool_group/4, end_pool_group/1, first_context/1]).
 -export([supported/0, in_each/1, with_owngil/1]).
 
 -type mode() :: worker | owngil.
@@ -61,6 +61,14 @@ placed_pool_group(Placement, Size, Opts, Config) ->
         {skip, _} = Skip -> Skip;
         Placed -> [{pool, py_test:start_pool(Size, maps:merge(Opts, proplists:get_value(options, Placed)))} | Placed]
     end.
+
+%% For end_per_group/2: stops the pool of the group.
+-spec end_pool_group(config()) -> ok.
+end_pool_group(Config) -> py_test:stop_pool(proplists:get_value(pool, Config)).
+
+%% The first context of that pool.
+-spec first_context(config()) -> pid().
+first_context(Config) -> hd(py_test:contexts(proplists:get_value(pool, Config))).
 
 -spec supported() -> [mode(), ...].
 supported() -> [worker | [owngil || py:subinterp_supported()]].

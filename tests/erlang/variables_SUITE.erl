@@ -19,13 +19,8 @@ groups() ->
 init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
 
-init_per_group(Placement, Config) ->
-    case py_test_modes:init_placement(Placement, Config) of
-        {skip, _} = Skip -> Skip;
-        Placed -> [{pool, py_test:start_pool(1, proplists:get_value(options, Placed))} | Placed]
-    end.
-
-end_per_group(_Placement, Config) -> py_test:stop_pool(proplists:get_value(pool, Config)).
+init_per_group(Placement, Config) -> py_test_modes:placed_pool_group(Placement, 1, #{}, Config).
+end_per_group(_Placement, Config) -> py_test_modes:end_pool_group(Config).
 
 %% Proves that what one process sets is there in its next requests, whatever their kind, and nowhere else.
 stay_with_their_process(Config) ->
@@ -146,7 +141,7 @@ begins_with_fifty(Pool) ->
 
 options(Config) -> proplists:get_value(options, Config).
 
-ctx(Config) -> hd(py_test:contexts(proplists:get_value(pool, Config))).
+ctx(Config) -> py_test_modes:first_context(Config).
 
 own(Ctx, N) -> ok = py:exec(Ctx, ["import variables\nvariables.set_both(", integer_to_list(N), ")"]).
 

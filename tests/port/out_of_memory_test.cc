@@ -9,7 +9,9 @@
 #include <array>
 #include <csignal>
 #include <functional>
+#include <limits>
 #include <new>
+#include <stdexcept>
 #include <string>
 
 #include "base/unique_fd.h"
@@ -52,6 +54,18 @@ End end_of(const std::function<void()>& act) {
   return end;
 }
 
+void ask_for_too_much() {
+  volatile std::size_t most = std::numeric_limits<std::ptrdiff_t>::max();
+  ::operator delete(::operator new(most));
+}
+
+/// As what is in CPython's tables.
+void ask_for_too_much_from_c() noexcept { ask_for_too_much(); }
+
+void fail() { throw std::runtime_error("another reason"); }
+
+void fail_from_c() noexcept { fail(); }
+
 }  // namespace
 
 TEST_CASE("out of memory: the sentence says how much was refused") {
@@ -62,12 +76,36 @@ TEST_CASE("out of memory: the sentence says how much was refused") {
   CHECK(end.said.back() == '\n');
 }
 
-TEST_CASE("out of memory: new ends the process too") {
+TEST_CASE("out of memory: new ends the process too, in a function that may not throw") {
   const End end = end_of([] {
     end_when_out_of_memory();
-    std::get_new_handler()();
+    ask_for_too_much_from_c();
   });
   CHECK(WIFSIGNALED(end.status));
   CHECK(WTERMSIG(end.status) == SIGABRT);
   CHECK(end.said.find("out of memory") != std::string::npos);
+}
+
+TEST_CASE("out of memory: an extension module may catch its own std::bad_alloc") {
+  const End end = end_of([] {
+    end_when_out_of_memory();
+    try {
+      ask_for_too_much();
+    } catch (const std::bad_alloc&) {
+      _exit(7);
+    }
+  });
+  CHECK(WIFEXITED(end.status));
+  CHECK(WEXITSTATUS(end.status) == 7);
+  CHECK(end.said.empty());
+}
+
+TEST_CASE("out of memory: what else nobody catches is not called that") {
+  const End end = end_of([] {
+    end_when_out_of_memory();
+    fail_from_c();
+  });
+  CHECK(WIFSIGNALED(end.status));
+  CHECK(end.said.find("another reason") != std::string::npos);
+  CHECK(end.said.find("out of memory") == std::string::npos);
 }
