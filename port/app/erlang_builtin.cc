@@ -75,8 +75,10 @@ int exec_module(PyObject* module) noexcept {
 }
 
 void free_module(void* module) noexcept {
-  if (void* state = PyModule_GetState(static_cast<PyObject*>(module)))
-    delete static_cast<ErlangModule*>(state)->types.load();
+  auto* const state = static_cast<ErlangModule*>(PyModule_GetState(static_cast<PyObject*>(module)));
+  if (state == nullptr) return;
+  delete state->types.load();
+  state->~ErlangModule();
 }
 
 PyModuleDef definition = {

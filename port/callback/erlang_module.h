@@ -5,6 +5,7 @@
 #include "callback/erlang_link.h"
 #include "python/namespace.h"
 #include "python/py_ref.h"
+#include "python/standard_streams.h"
 
 namespace erlang_python {
 
@@ -25,6 +26,7 @@ struct ErlangModule {
   /// Owned: threads may ask whose context is gone. Null until open_erlang_module().
   std::atomic<PythonTypes*> types = nullptr;
   LeftoverCollector leftovers;
+  StandardStreams streams;
 };
 
 /// Of the module `_erlang` itself; its fields are null before it is bound.

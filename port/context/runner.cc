@@ -52,7 +52,8 @@ bool Runner::prepare(const std::vector<std::string>& preload, TermWriter& reply)
     ready = ready && calling_->run(code, "pool preload", shared->globals());
   }
   for (const std::string& code : preload) ready = ready && calling_->run(code, "context preload", shared->globals());
-  ready = ready && envs_->keep_preload();
+  // A preload may set streams for all, too.
+  ready = ready && envs_->keep_preload() && erlang_module_state(interpreter_->erlang_module()).streams.keep();
   services_.output.flush(id_);
   if (!ready) {
     write_exception(reply, interpreter_->types(), true, interpreter_->mode() == Mode::kOwnGil);
@@ -95,6 +96,7 @@ void Runner::run(Request& request, bool apart) {
   find_home(message, request.rest, *envs);
   bool now = false;
   {
+    const StandardStreams::Use streams(erlang_module_state(interpreter_->erlang_module()).streams);
     const EnteredVariables variables(variables_of(message, request.rest, levels_.scope_below(), *envs));
     now = write_result(request, running, payload_start);
   }

@@ -56,23 +56,52 @@ class _LoggedOutput(io.RawIOBase):
     def isatty(self) -> bool:
         return False
 
+    def close(self) -> None:
+        """Nothing: see ``_Standard``."""
 
-def _logged(fd: int, name: str) -> io.TextIOWrapper:
+
+class _Standard(io.TextIOWrapper):
+    """A standard stream, which no request can close for the others; nor what it has wrapped around its buffer."""
+
+    def close(self) -> None:
+        if self.writable():
+            self.flush()
+
+    def detach(self) -> Any:
+        self.close()
+        return self.buffer
+
+
+class _Input(io.BufferedReader):
+    """What is behind ``sys.stdin``, which is empty: the input of the process belongs to Erlang."""
+
+    def close(self) -> None:
+        """Nothing: see ``_Standard``."""
+
+    def detach(self) -> Any:
+        return self.raw
+
+
+class _InputFile(io.FileIO):
+    def close(self) -> None:
+        """Nothing: see ``_Standard``."""
+
+
+def _logged(fd: int, name: str) -> _Standard:
     raw = _LoggedOutput(fd)
     raw.name = name
     # Unbuffered, as under `python -u`: the port program joins the parts of a line.
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
+    return _Standard(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
-def _is_logged(stream: Any) -> bool:
-    return isinstance(stream, io.TextIOWrapper) and not stream.closed and isinstance(stream.buffer, _LoggedOutput)
-
-
-def redirect_output() -> None:
-    """Put the logged streams in place of the standard ones, where something else is. Idempotent."""
-    if not _is_logged(sys.stdout):
+def standard_streams() -> None:
+    """Put streams of ours in place of the standard ones, where something else is. Idempotent."""
+    if not isinstance(sys.stdin, _Standard):
+        raw = _InputFile(0, closefd=False)
+        sys.stdin = sys.__stdin__ = _Standard(_Input(raw), encoding="utf-8", errors="surrogateescape")  # type: ignore[misc]
+    if not isinstance(sys.stdout, _Standard):
         sys.stdout = sys.__stdout__ = _logged(1, "<stdout>")  # type: ignore[misc]
-    if not _is_logged(sys.stderr):
+    if not isinstance(sys.stderr, _Standard):
         sys.stderr = sys.__stderr__ = _logged(2, "<stderr>")  # type: ignore[misc]
 
 
@@ -166,13 +195,13 @@ def clean() -> bool:
     sys.path_importer_cache.clear()
     linecache.clearcache()
     sys.breakpointhook = _breakpoint
-    redirect_output()
+    standard_streams()
     gc.enable()
     gc.collect()
     return True
 
 
-redirect_output()
+standard_streams()
 erlang._main.install()
 erlang._imports.install()
 sys.breakpointhook = _breakpoint

@@ -10,7 +10,7 @@ all() ->
     [print_is_logged, stderr_is_logged, levels_differ, metadata_names_pool_and_context, raw_descriptors,
      child_processes,
      c_buffers, lines_are_kept_apart, line_without_end, empty_lines, long_lines, text_that_is_not_utf8, unicode_text,
-     many_writers, floods_are_bounded, flood_of_prints, bytes_like_frames, standard_input_is_empty, owngil_output,
+     many_writers, floods_are_bounded, flood_of_prints, bytes_like_frames, standard_input_is_empty, streams_of_others, redirected_in_a_request, streams_of_a_preload, owngil_output,
      output_before_death, output_while_starting, what_looks_like_a_crash, a_long_report].
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
@@ -298,3 +298,54 @@ a_long_report(_) ->
     Words = lists:foldl(fun(Line, W) -> {_, Next} = py_last_words:add(0, 2, Line, W), Next end, py_last_words:new(), Lines),
     [First, <<"3">> | Rest] = py_last_words:all(Words),
     ?assertEqual({hd(Lines), <<"(and 100 lines more)">>, 98}, {First, lists:last(Rest), length(Rest)}).
+
+%% Proves that each request begins with standard streams that work, whatever another process has done to them.
+streams_of_others(_) ->
+    logged(fun() ->
+        [py_test:with_pool(1, Opts, fun(Pool) ->
+             [Ctx] = py_test:contexts(Pool),
+             [begin
+                  _ = py_test:in_process(fun() -> py:exec(Ctx, Harm) end),
+                  [Out, Err] = [token() || _ <- [1, 2]],
+                  {ok, _} = py:call(Ctx, noise, to_stdout, [Out]),
+                  {ok, _} = py:call(Ctx, noise, to_stderr, [Err]),
+                  _ = py_test_log:wait(Out),
+                  _ = py_test_log:wait(Err),
+                  ?assertEqual({Harm, {ok, {<<>>, <<>>}}}, {Harm, py:call(Ctx, noise, read_stdin, [])})
+              end || Harm <- harms()]
+         end) || Opts <- [#{mode => worker}, #{mode => owngil}, #{isolation => context}]]
+    end).
+
+harms() ->
+    [<<"exit()">>,
+     <<"import sys\nfor s in (sys.stdin, sys.stdout, sys.stderr): s.close(); s.buffer.close()">>,
+     <<"import sys\nfor s in (sys.stdin, sys.stdout, sys.stderr): s.detach()">>,
+     <<"import io, sys\nfor s in (sys.stdin, sys.stdout, sys.stderr): io.TextIOWrapper(s.buffer).close()">>,
+     <<"import io, sys\nwith open(sys.stdin.fileno(), closefd=False): pass\nio.TextIOWrapper(sys.stdin.buffer.raw)">>,
+     <<"import io, sys\nsys.stdin = sys.stdout = sys.stderr = io.StringIO()">>,
+     <<"import sys\nsys.stdin = sys.stdout = sys.stderr = None">>,
+     <<"import sys\ndel sys.stdin, sys.stdout, sys.stderr">>,
+     <<"import codecs, sys\nsys.stdout = codecs.getwriter('utf-16')(sys.stdout.detach())">>].
+
+%% Proves that what a request puts in their place stays as long as it runs, also while it waits for Erlang.
+redirected_in_a_request(_) ->
+    ok = py:register_function(asked_while_redirected, fun([]) -> {ok, 4.0} = py:call(math, sqrt, [16]), nested end),
+    try
+        Code = <<"import contextlib, erlang, io\nbuffer = io.StringIO()\n"
+                 "with contextlib.redirect_stdout(buffer):\n"
+                 "    print('before')\n    erlang.call('asked_while_redirected')\n    print('afterwards')\n">>,
+        ok = py:exec(Code),
+        ?assertEqual({ok, <<"before\nafterwards\n">>}, py:eval(<<"buffer.getvalue()">>))
+    after
+        ok = py:unregister_function(asked_while_redirected)
+    end.
+
+%% Proves that streams which a preload has set are those that requests begin with.
+streams_of_a_preload(_) ->
+    Preload = <<"import io, sys\nsys.stdout = kept = io.StringIO()">>,
+    py_test:with_pool(1, #{preload => Preload}, fun(Pool) ->
+        [Ctx] = py_test:contexts(Pool),
+        ok = py:exec(Ctx, <<"import sys; print('one'); sys.stdout = None">>),
+        ok = py:exec(Ctx, <<"print('two')">>),
+        ?assertEqual({ok, <<"one\ntwo\n">>}, py:eval(Ctx, <<"__import__('sys').stdout.getvalue()">>))
+    end).
