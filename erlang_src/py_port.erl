@@ -31,6 +31,7 @@
     env := [{string(), string() | false}],
     cwd := binary() | none,
     grace := pos_integer() | infinity,
+    shutdown_grace := pos_integer(),
     shared_memory := non_neg_integer(),
     max_requests := pos_integer() | infinity,
     calls := counters:counters_ref(),
@@ -90,6 +91,7 @@
     target :: py_kill:target(),
     python = none :: none | pos_integer(),  % its OS process
     grace :: pos_integer() | infinity,
+    shutdown_grace :: pos_integer(),
     phase = starting :: starting | ready | dead,
     program = none :: none | py_port_program:program(),     % until it is ready
     cause = none :: none | why(),           % why it is about to die, when we know before it does
@@ -105,7 +107,8 @@ start_link(Options) ->
     %% off_heap: thousands of replies may be waiting, and no collection of the process should look at them.
     proc_lib:start_link(?MODULE, init, [self(), Options], infinity, [{message_queue_data, off_heap}]).
 
-%% @doc Ends the port process: it sees the end of its input and leaves. Returns when the Erlang side is gone.
+%% @doc Ends the port process. Returns when nobody is answered any more; its Python has `shutdown_grace' from then on
+%% (py_ending).
 -spec stop(pid()) -> ok.
 stop(Owner) ->
     Monitor = monitor(process, Owner),
@@ -197,6 +200,7 @@ init(Parent, Options = #{pool := Pool, manager := Manager}) ->
                 manager = Manager,
                 program = py_port_program:program(Options),
                 target = py_kill:target(Port, Mark),
+                shutdown_grace = maps:get(shutdown_grace, Options),
                 grace = maps:get(grace, Options)})
     end.
 
@@ -634,10 +638,17 @@ died(Cause, State = #state{port = Port, words = Words, target = Target, cause = 
     exit({shutdown, {port_died, Why}}).
 
 -spec terminate(term(), #state{}) -> no_return().
-terminate(Reason, State = #state{port = Port, target = Target}) ->
+terminate(Reason, State = #state{port = Port, target = Target, phase = Phase}) ->
     closed(State),
-    close_port(Port),
-    py_kill:all_later(Target),
+    case Phase of
+        ready ->
+            #state{pool = Pool, python = Python, shutdown_grace = Grace, partial = Partial, words = Words} = State,
+            ok = py_ending:take(Port, #{pool => Pool, owner => self(), target => Target, python => Python, grace => Grace,
+                                        partial => Partial, words => Words});
+        _ ->
+            close_port(Port),
+            py_kill:all_later(Target)
+    end,
     case Reason of
         {shutdown, {port_died, _}} -> exit(Reason);
         _ -> exit({shutdown, {port_died, stopped}})

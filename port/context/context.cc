@@ -2,10 +2,26 @@
 
 #include <utility>
 
+#include "base/clock.h"
 #include "context/answers.h"
 #include "runtime/port_loop.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 namespace erlang_python {
+namespace {
+
+/// To the kernel: what a context had may be the most that this process ever needs.
+void return_freed_memory() {
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+}
+
+}  // namespace
+
 Context::Context(ContextId id, Mode mode, std::vector<std::string> preload, Services& services)
     : id_(id),
       mode_(mode),
@@ -49,13 +65,20 @@ bool Context::clear_up() {
   enter_python();
   bool reusable = false;
   {
-    const Running running(levels_, {{}, now_ns() + kClearUpNs});
+    const std::int64_t time_ns = services_.config.shutdown_grace_ms * kNsPerMs;
+    const Running running(levels_, {{}, now_ns() + time_ns});
     while (auto left = mailbox_.pop()) left->rest = {};
     tasks_.end_all();
     runner_.close();
-    reusable = mode_ == Mode::kOwnGil && interpreter_->clean();
+    if (mode_ == Mode::kOwnGil) {
+      const bool for_good = for_good_ || interpreters_can_end();
+      reusable = interpreter_->end(time_ns / 2, for_good) && (for_good || interpreter_->clean());
+    } else if (!for_good_) {
+      PyGC_Collect();  // others go on in this interpreter: what this context had is to be gone now
+    }
   }
   leave_python();
+  if (!for_good_) return_freed_memory();
   services_.output.forget(id_);
   interrupter_->close();
   return reusable;
