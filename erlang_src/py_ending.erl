@@ -26,8 +26,7 @@
 %% How long a process may take to be gone, when it has nothing left to do or was killed.
 -define(GONE_MS, 1000).
 -define(LOOK_MS, 5).
-%% So many messages of the port may wait: far more than an honest one sends, of which ten lines are logged for one that
-%% is dropped.
+%% So many messages of the port may wait: far more than an honest one sends, whose output is limited.
 -define(BACKLOG, 1000).
 
 -record(state, {
@@ -200,8 +199,9 @@ ended(State = #state{port = Port, options = #{target := Target, python := Python
 
 died(Why, #state{port = Port, options = #{pool := Pool, grace := Grace, target := Target}, words = Words}) ->
     ok = py_output:not_ended(Pool, Grace, Why),
-    {Lines, _} = py_last_words:release(Words),
-    lists:foreach(fun(Line) -> py_output:line(Pool, 0, 2, Line) end, Lines),
+    %% Where it crashed.
+    {Released, _} = py_last_words:release(Words),
+    lists:foreach(fun(Line) -> py_output:line(Pool, 0, 2, Line) end, Released),
     _ = catch_close(Port),
     py_kill:all(Target),
     exit(normal).

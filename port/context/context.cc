@@ -3,25 +3,11 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/freed_memory.h"
 #include "context/answers.h"
 #include "runtime/port_loop.h"
 
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
-
 namespace erlang_python {
-namespace {
-
-/// To the kernel: what a context had may be the most that this process ever needs.
-void return_freed_memory() {
-#if defined(__GLIBC__)
-  malloc_trim(0);
-#endif
-}
-
-}  // namespace
-
 Context::Context(ContextId id, Mode mode, std::vector<std::string> preload, Services& services)
     : id_(id),
       mode_(mode),

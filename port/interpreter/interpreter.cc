@@ -125,6 +125,7 @@ bool Interpreter::load_package() {
   startup_ = PyRef::steal(PyImport_ImportModule("erlang._startup"));
   ending_ = PyRef::steal(PyImport_ImportModule("erlang._ending"));
   if (!startup_ || !ending_) return false;
+  if (!PyRef::steal(PyObject_CallMethod(ending_.get(), "adopt_thread", nullptr))) return false;
   const auto health = PyRef::steal(PyImport_ImportModule("erlang._health"));
   if (health) health_check_ = PyRef::steal(PyObject_GetAttrString(health.get(), "check"));
   if (!health_check_) return false;

@@ -16,6 +16,14 @@ import erlang._startup
 _FILES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
 
 
+def adopt_thread() -> None:
+    """Threads that this one starts are waited for at the end, as those of a script's main thread are.
+
+    Python takes a thread that it has not started for a daemon, and what that starts as well.
+    """
+    threading.current_thread()._daemonic = False  # type: ignore[attr-defined]
+
+
 def _others() -> list[threading.Thread]:
     ours = (threading.main_thread(), threading.current_thread())
     return [thread for thread in threading.enumerate() if thread not in ours]
