@@ -89,7 +89,7 @@ class Contexts final : public Dispatcher, public Watched, public GuestServer {
   std::deque<Start> for_parked_ GUARDED_BY(mu_);  ///< at most parked_ of them
   std::size_t parked_ GUARDED_BY(mu_) = 0;        ///< threads in wait_parked
   Condition parked_bell_;
-  Condition gone_bell_;                      ///< a context is gone
+  Condition gone_bell_;                       ///< a context is gone
   bool had_workers_ GUARDED_BY(mu_) = false;  ///< so the main interpreter has run code
 
   bool memory_reported_ = false;  // Loop thread only.

@@ -96,7 +96,8 @@ void PortLoop::on_python_ended() {
 void PortLoop::on_input_ended() {
   input_ended_ = true;
   uv_poll_stop(&stdin_poll_);
-  uv_timer_start(&leave_timer_, [](uv_timer_t*) noexcept { leave_at_end_of_input(); }, kLeaveMs, 0);
+  uv_timer_start(
+      &leave_timer_, [](uv_timer_t*) noexcept { leave_at_end_of_input(); }, kLeaveMs, 0);
 }
 
 void PortLoop::start_watching_stdin() {

@@ -58,7 +58,13 @@ class PortLoop {
   void input_ended() { ring(kInputEnded); }
 
  private:
-  enum Errand : std::uint32_t { kWatchStdin = 1, kDrainStdout = 2, kTendOutput = 4, kPythonEnded = 8, kInputEnded = 16 };
+  enum Errand : std::uint32_t {
+    kWatchStdin = 1,
+    kDrainStdout = 2,
+    kTendOutput = 4,
+    kPythonEnded = 8,
+    kInputEnded = 16
+  };
   void ring(Errand errand);
 
   void on_doorbell();
