@@ -18,4 +18,5 @@ init([]) ->
         #{id => py_functions, start => {py_functions, start_link, []}},
         #{id => py_semaphore, start => {py_semaphore, start_link, [py_config:max_concurrent()]}},
         #{id => py_context_router, start => {py_context_router, start_link, []}},
+        #{id => py_ending_sup, start => {py_ending_sup, start_link, []}, type => supervisor, shutdown => infinity},
         #{id => py_pools_sup, start => {py_pools_sup, start_link, []}, type => supervisor, shutdown => infinity}]}}.

@@ -81,7 +81,7 @@ wrong_options() ->
      || {Key, Option} <- [{context_mode, mode}, {io_pool_mode, mode}, {python, python}, {venv, venv}, {imports, imports},
                           {paths, paths}, {preload_code, preload}, {sandbox, sandbox}, {send, send},
                           {send_names, send_names}, {none_as, none_as},
-                          {hard_timeout_grace, hard_timeout_grace}, {max_callbacks, max_callbacks},
+                          {hard_timeout_grace, hard_timeout_grace}, {shutdown_grace, shutdown_grace}, {max_callbacks, max_callbacks},
                           {max_queued, max_queued}, {shared_memory, shared_memory}],
         {ok, Value} <- [py_config_keys:chosen(Key)],
         {error, Reason} <- [py_pool_options:check(Option, Value)]].
@@ -140,6 +140,7 @@ defaults() ->
       cwd => none,
       memory_limit => 0,
       hard_timeout_grace => value(hard_timeout_grace),
+      shutdown_grace => value(shutdown_grace),
       max_requests => infinity,
       max_callbacks => value(max_callbacks),
       max_concurrent => max_concurrent(),

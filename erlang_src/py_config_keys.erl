@@ -39,6 +39,7 @@ defaults() ->
       send_names => [],
       %% That a pool may keep idle for large values.
       shared_memory => 268435456,
+      shutdown_grace => 5000,
       venv => none}.
 
 -spec value(atom()) -> term().

@@ -82,16 +82,21 @@ start(Id, Mode, Options, Link) ->
         {error, _} = Error -> Error
     end.
 
-%% @doc Stops the context; requests in it are answered `{error, {context_died, stopped}}'. One that is dead is no error,
+%% @doc Stops the context, and returns when Python has ended there (pool option `shutdown_grace'); requests in it are
+%% answered `{error, {context_died, stopped}}'. One that is dead is no error,
 %% a process that is no context is.
 -spec stop(pid()) -> ok | {error, {no_such_context, pid()}}.
 stop(Ctx) ->
     case py_context_search:find(Ctx) of
         ours ->
-            try gen_server:stop(Ctx, normal, infinity) of
-                ok -> ok
+            Route = py_tables:route(Ctx),
+            _ = try gen_server:stop(Ctx, normal, infinity)
             catch
                 exit:_ -> ok
+            end,
+            case Route of
+                #route{pool = contexts, owner = Owner} -> py_standalone:await_end(Owner);
+                _ -> ok
             end;
         {error, {no_such_context, _}} = Error -> Error;
         {error, _Dead} -> ok

@@ -2,7 +2,7 @@
 %% program itself sends it (`--kill'), so that a release needs neither a shell nor `kill'.
 -module(py_kill).
 
--export([mark/0, target/2, keeper/1, python/2, is_whole/2, all/1, all_later/1]).
+-export([mark/0, target/2, keeper/1, python/2, is_whole/2, is_running/1, all/1, all_later/1]).
 
 -export_type([mark/0, target/0]).
 
@@ -58,6 +58,8 @@ is_whole({Keeper, _Mark}, Python) ->
     %% Where there is no /proc nobody knows.
     stat("self") =:= gone orelse lists:all(fun is_running/1, [OsPid || OsPid <- [Keeper, Python], OsPid =/= none]).
 
+%% @doc Whether there is such a process. One that has ended and was not waited for is none.
+-spec is_running(pos_integer()) -> boolean().
 is_running(OsPid) ->
     case stat(OsPid) of
         gone -> false;

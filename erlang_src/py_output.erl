@@ -8,8 +8,8 @@
 -include_lib("kernel/include/logger.hrl").
 
 %% API.
--export([start_link/0, line/4, dropped/2, memory_limit/3, refused/2, violation/2, takes_no_input/1, late/2, messages_lost/3,
-         unexpected/3]).
+-export([start_link/0, line/4, not_ended/3, dropped/2, memory_limit/3, refused/2, violation/2, takes_no_input/1, late/2,
+         messages_lost/3, unexpected/3]).
 %% gen_server.
 -export([init/1, handle_call/3, handle_cast/2, handle_info/2]).
 
@@ -28,6 +28,11 @@ line(Pool, _Ctx, _Fd, {dropped, Count}) ->
     dropped(Pool, Count);
 line(Pool, Ctx, Fd, Line) ->
     gen_server:cast(?MODULE, {line, Pool, Ctx, Fd, Line}).
+
+%% @doc The end of Python was no orderly one.
+-spec not_ended(atom(), pos_integer(), timeout | py_port:why()) -> ok.
+not_ended(Pool, Grace, Why) ->
+    gen_server:cast(?MODULE, {not_ended, Pool, Grace, Why}).
 
 -spec dropped(atom(), pos_integer()) -> ok.
 dropped(Pool, Count) ->
@@ -97,6 +102,14 @@ handle_cast({line, Pool, Ctx, Fd, Line}, Dropped)
 handle_cast({dropped, Pool, Count}, Dropped) when is_atom(Pool), is_integer(Count) ->
     ?LOG_WARNING("python ~ts: ~b lines of output dropped, the pool writes too many", [Pool, Count],
                  #{pool => Pool}),
+    {noreply, Dropped};
+handle_cast({not_ended, Pool, Grace, timeout}, Dropped) when is_atom(Pool), is_integer(Grace) ->
+    ?LOG_WARNING("pool ~ts was stopped, and its port process is killed: Python has not ended within ~b ms "
+                 "(pool option shutdown_grace)", [Pool, Grace], #{pool => Pool}),
+    {noreply, Dropped};
+handle_cast({not_ended, Pool, _Grace, Why}, Dropped) when is_atom(Pool) ->
+    ?LOG_WARNING("pool ~ts was stopped, and its port process died before Python had ended: ~ts",
+                 [Pool, py_error:format_why(Why)], #{pool => Pool}),
     {noreply, Dropped};
 handle_cast({memory_limit, Pool, Resident, Limit}, Dropped)
         when is_atom(Pool), is_integer(Resident), is_integer(Limit) ->

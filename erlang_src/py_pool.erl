@@ -155,7 +155,9 @@ terminate(Reason, State = #state{pool = Pool, units = Units, watched = Watched})
     lists:foreach(fun py_port:stop/1, [Owner || Unit <- maps:values(Units), Owner <- [py_unit:owner(Unit)], Owner =/= none]),
     %% Those that end by themselves while their supervisor ends them make it log an error.
     lists:foreach(fun await_context/1, [Monitor || {Monitor, {context, _}} <- maps:to_list(Watched)]),
-    Gone andalso close_limit(Pool),
+    _ = Gone andalso close_limit(Pool),
+    %% Whoever stops one of the others waits by himself, and holds up nobody's start or stop (py_pools_sup).
+    _ = Gone andalso py_ending:await(Pool),
     ok.
 
 %% Others are forgotten by py_pools_sup; and a successor below the same supervisor may have begun.

@@ -20,6 +20,7 @@
     cwd := binary() | none,
     memory_limit := non_neg_integer(),
     hard_timeout_grace := pos_integer() | infinity,
+    shutdown_grace := pos_integer(),
     max_requests := pos_integer() | infinity,
     max_callbacks := pos_integer() | infinity,
     max_concurrent := pos_integer(),
@@ -37,6 +38,8 @@
 
 %% Every context is a thread; more than this in one pool is a mistake.
 -define(MAX_CONTEXTS, 1024).
+%% An application's stop waits for so long: an hour is a mistake already.
+-define(MAX_SHUTDOWN_MS, 3600000).
 
 %% @doc A pool of `Size' contexts; `Options', or a mode, over the defaults of the application's environment.
 -spec pool(atom(), pos_integer(), atom() | options()) -> {ok, spec()} | {error, term()}.
@@ -130,6 +133,9 @@ option(hard_timeout_grace, infinity, Spec) -> {ok, Spec#{hard_timeout_grace => i
 option(hard_timeout_grace, Value, Spec) when is_integer(Value), Value > 0, Value =< 16#7fffffff ->
     {ok, Spec#{hard_timeout_grace => Value}};
 option(hard_timeout_grace, _, _) -> bad;
+option(shutdown_grace, Value, Spec) when is_integer(Value), Value > 0, Value =< ?MAX_SHUTDOWN_MS ->
+    {ok, Spec#{shutdown_grace => Value}};
+option(shutdown_grace, _, _) -> bad;
 option(max_requests, infinity, Spec) -> {ok, Spec#{max_requests => infinity}};
 option(max_requests, Value, Spec) when is_integer(Value), Value > 0 -> {ok, Spec#{max_requests => Value}};
 option(max_requests, _, _) -> bad;
@@ -258,7 +264,7 @@ binary_text(_) -> bad.
 -spec config(spec(), file:filename_all()) -> map().
 config(Spec, PackagePath) ->
     #{pool := Pool, hard_timeout_grace := Grace, max_callbacks := MaxCallbacks, sandbox := Sandbox} = Spec,
-    Base = maps:merge(maps:with([python, venv, paths, imports, preload, memory_limit, shared_memory, nice, none_as], Spec),
+    Base = maps:merge(maps:with([python, venv, paths, imports, preload, memory_limit, shared_memory, shutdown_grace, nice, none_as], Spec),
                       py_sandbox:rules(Sandbox)),
     Base#{
         pool => atom_to_binary(Pool),

@@ -6,6 +6,9 @@
 
 -export_type([kept/0]).
 
+%% What py_pool needs to stop, without the end of Python.
+-define(STOP_MS, 10000).
+
 %% What is kept of a pool: `standalone', the contexts that users start; `supervised', below a supervisor of theirs, together with
 %% ours below that. It is gone when either is dead.
 -type kept() :: py_pool_options:spec() | standalone | {supervised, {Theirs :: pid(), Ours :: pid()}, py_pool_options:spec()}.
@@ -28,11 +31,16 @@ started(Pool, Kept) ->
 
 %% The last one is stopped first, and ends the port processes in good order.
 children(standalone) ->
-    [ports(), #{id => py_standalone, start => {py_standalone, start_link, [self()]}, shutdown => 10000}];
+    [ports(), #{id => py_standalone, start => {py_standalone, start_link, [self()]}, shutdown => ?STOP_MS}];
+children(Kept = {supervised, _, #{shutdown_grace := Grace}}) ->
+    children(Kept, ?STOP_MS + py_ending:most_ms(Grace));
 children(Kept) ->
+    children(Kept, ?STOP_MS).
+
+children(Kept, StopMs) ->
     [ports(),
      #{id => py_context_sup, start => {py_context_sup, start_link, []}, type => supervisor, shutdown => infinity},
-     #{id => py_pool, start => {py_pool, start_link, [Kept, self()]}, shutdown => 10000}].
+     #{id => py_pool, start => {py_pool, start_link, [Kept, self()]}, shutdown => StopMs}].
 
 ports() ->
     #{id => py_port_sup, start => {py_port_sup, start_link, []}, type => supervisor, shutdown => infinity}.

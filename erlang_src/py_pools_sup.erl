@@ -28,6 +28,7 @@ stop_pool(Pool) ->
             %% It may have been starting again.
             ok = py_tables:forget_spec(Pool),
             _ = py_semaphore:close_limit(Pool),
+            ok = py_ending:await(Pool),
             deleted(Deleted);
         {error, not_found} ->
             {error, {no_such_pool, Pool}}

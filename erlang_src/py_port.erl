@@ -31,6 +31,7 @@
     env := [{string(), string() | false}],
     cwd := binary() | none,
     grace := pos_integer() | infinity,
+    shutdown_grace := pos_integer(),
     shared_memory := non_neg_integer(),
     isolation := pool | context,
     max_requests := pos_integer() | infinity,
@@ -54,7 +55,8 @@ start_link(Options) ->
     %% off_heap: thousands of replies may be waiting, and no collection of the process should look at them.
     proc_lib:start_link(?MODULE, init, [self(), Options], infinity, [{message_queue_data, off_heap}]).
 
-%% @doc Ends the port process: it sees the end of its input and leaves. Returns when the Erlang side is gone.
+%% @doc Ends the port process. Returns when nobody is answered any more; its Python has `shutdown_grace' from then on
+%% (py_ending).
 -spec stop(pid()) -> ok.
 stop(Owner) ->
     Monitor = monitor(process, Owner),
@@ -147,6 +149,7 @@ init(Parent, Options = #{pool := Pool, manager := Manager}) ->
                 manager = Manager,
                 program = py_port_program:program(Options),
                 target = py_kill:target(Port, Mark),
+                shutdown_grace = maps:get(shutdown_grace, Options),
                 grace = maps:get(grace, Options)})
     end.
 

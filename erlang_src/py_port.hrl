@@ -28,6 +28,7 @@
     target :: py_kill:target(),
     python = none :: none | pos_integer(),  % its OS process
     grace :: pos_integer() | infinity,
+    shutdown_grace :: pos_integer(),
     phase = starting :: starting | ready | dead,
     program = none :: none | py_port_program:program(),     % until it is ready
     cause = none :: none | py_port:why(),           % why it is about to die, when we know before it does

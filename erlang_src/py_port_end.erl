@@ -133,14 +133,22 @@ died(Cause, State = #state{port = Port, words = Words, target = Target, cause = 
 
 %% @doc It is not needed any more.
 -spec terminate(term(), #state{}) -> no_return().
-terminate(Reason, State = #state{port = Port, target = Target}) ->
+terminate(Reason, State) ->
     closed(State),
-    close_port(Port),
-    py_kill:all_later(Target),
+    ok = leave(State),
     case Reason of
         {shutdown, {port_died, _}} -> exit(Reason);
         _ -> exit({shutdown, {port_died, stopped}})
     end.
+
+%% One that is not ready has run nothing that it could end in order.
+leave(#state{phase = ready, port = Port, pool = Pool, target = Target, python = Python, shutdown_grace = Grace, partial = Partial,
+             words = Words}) ->
+    py_ending:take(Port, #{pool => Pool, owner => self(), target => Target, python => Python, grace => Grace,
+                           partial => Partial, words => Words});
+leave(#state{port = Port, target = Target}) ->
+    close_port(Port),
+    py_kill:all_later(Target).
 
 close_port(Port) ->
     try port_close(Port) of

@@ -19,6 +19,7 @@ start_port(Sup, Pool, Spec, Calls) ->
         env => maps:get(env, Spec),
         cwd => maps:get(cwd, Spec),
         grace => maps:get(hard_timeout_grace, Spec),
+        shutdown_grace => maps:get(shutdown_grace, Spec),
         shared_memory => maps:get(shared_memory, Spec),
         isolation => maps:get(isolation, Spec),
         max_requests => maps:get(max_requests, Spec),

@@ -9,7 +9,7 @@
 
 %% Frames.
 -export([init/1, request/7, pieces/3, new_context/4, stop_context/2, drop_env/2, interrupt/2, stats/1, check/2]).
--export([segments_opened/1, with_segments/4, segments_read/1, discard/1]).
+-export([segments_opened/1, with_segments/4, segments_read/1, discard/1, end_in_order/1]).
 -export([restrict/1, result/3, functions/1, messages_taken/1, cancel/2, credit/4]).
 %% Notices: the headers of frames that come.
 -export([notice/1, address/2, alias_address/1, request_address/1]).
@@ -155,6 +155,11 @@ segments_read(Offsets) ->
 discard(Segments) ->
     term_to_binary({?OP_DISCARD, Segments}).
 
+%% @doc Python is to end in order, which may take so many milliseconds; then comes ENDED.
+-spec end_in_order(non_neg_integer()) -> binary().
+end_in_order(Ms) ->
+    term_to_binary({?OP_END, Ms}).
+
 %% Notices.
 
 %% @doc The header of a frame, and where its payload begins (`none' for those that have none).
@@ -197,6 +202,7 @@ is_notice({?OP_READY, Facts}) -> is_map(Facts) andalso lists:all(fun is_fact/1, 
 is_notice({?OP_FATAL, Reason}) -> is_binary(Reason);
 is_notice({?OP_STUCK, Ctx, Alias}) -> is_context(Ctx) andalso is_reference(Alias);
 is_notice({?OP_MEMORY_LIMIT, Resident, Limit}) -> is_count(Resident) andalso is_count(Limit);
+is_notice({?OP_ENDED}) -> true;
 is_notice({?OP_REFUSED, Reason}) -> is_binary(Reason);
 is_notice(_) -> false.
 

@@ -23,6 +23,7 @@
 -define(OP_WITH_SEGMENTS, 22).
 -define(OP_SEGMENTS_READ, 23).
 -define(OP_DISCARD, 24).
+-define(OP_END, 25).
 
 %% Port to Erlang.
 -define(OP_REPLY, 1).
@@ -44,6 +45,7 @@
 -define(OP_SEGMENT_FILE, 17).
 -define(OP_SEGMENTS, 18).
 -define(OP_SEGMENTS_FREE, 19).
+-define(OP_ENDED, 20).
 
 %% System functions: what Python asks of Erlang by number instead of name. Those up to 4 are answered by py_port itself.
 -define(SYSTEM_IS_ALIVE, 1).

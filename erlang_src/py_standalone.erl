@@ -11,7 +11,7 @@
 -include("py_unexpected.hrl").
 
 %% API.
--export([start_link/1, attach/2]).
+-export([start_link/1, attach/2, await_end/1]).
 %% gen_server.
 -export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
 
@@ -45,6 +45,15 @@ start_link(Sup) ->
 attach(Mode, Options) ->
     py_started:result(fun() -> py_started:call(?MODULE, {attach, Mode, Options}) end).
 
+%% @doc A context of this port process was stopped. If it had that to itself, this returns when Python has ended there.
+-spec await_end(pid()) -> ok.
+await_end(Owner) ->
+    try gen_server:call(?MODULE, {await_end, Owner}, infinity) of
+        ok -> ok
+    catch
+        exit:_ -> ok
+    end.
+
 %% gen_server.
 
 -spec init(pid()) -> {ok, #state{}, {continue, find}}.
@@ -70,6 +79,18 @@ handle_call({attach, Mode, Options}, From, State) when is_map(Options) ->
     case py_pool_options:context(Mode, Options) of
         {ok, Spec} -> attach(Spec, From, State);
         {error, _} = Error -> {reply, Error, State}
+    end;
+handle_call({await_end, Owner}, From, State = #state{ports = Ports}) when is_pid(Owner) ->
+    case Ports of
+        #{Owner := #port{shared = true}} ->
+            {reply, ok, State};
+        _ ->
+            _ = spawn(fun() ->
+                ok = py_port:stop(Owner),
+                ok = py_ending:await(Owner),
+                gen_server:reply(From, ok)
+            end),
+            {noreply, State}
     end;
 handle_call({await, _}, _From, State) ->
     {reply, {error, {no_such_pool, ?POOL}}, State};

@@ -10,11 +10,8 @@
 #include <string>
 #include <vector>
 
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
-
 #include "app/start.h"
+#include "base/freed_memory.h"
 #include "base/out_of_memory.h"
 #include "context/contexts.h"
 #include "erlang_python_config.h"
@@ -27,17 +24,6 @@
 
 namespace erlang_python {
 namespace {
-
-/// Values of some megabytes come and go with every call; without this each would have all its pages taken from the
-/// kernel and given back (measured: 4 MB echoes took four times as long).
-void keep_freed_memory() {
-#if defined(__GLIBC__)
-  constexpr int kMmapThresholdBytes = 8 * 1024 * 1024;
-  constexpr int kTrimThresholdBytes = 32 * 1024 * 1024;
-  mallopt(M_MMAP_THRESHOLD, kMmapThresholdBytes);
-  mallopt(M_TRIM_THRESHOLD, kTrimThresholdBytes);
-#endif
-}
 
 /// Tells Erlang why the port cannot start and leaves.
 [[noreturn]] void leave_unable(StdoutWriter& writer, const std::string& reason) {

@@ -23,8 +23,18 @@ void set_unknown(const PythonTypes& types, PyObject* function) {
   if (error) PyErr_SetObject(types.unknown_function.get(), error.get());
 }
 
+void set_ending(const PythonTypes& types) {
+  PyErr_SetString(types.erlang_error.get(),
+                  "Erlang cannot be called any more: the pool is being stopped, and Python is at its end "
+                  "(pool option shutdown_grace)");
+}
+
 /// False with a Python error set when there is no such function.
 bool check_function(const Asker& asker, const Callee& callee) {
+  if (asker.link.callbacks.closed()) {
+    set_ending(asker.types);
+    return false;
+  }
   if (callee.system) return true;
   const auto name = text_of(callee.name);
   if (!name) return false;
@@ -264,6 +274,10 @@ void serve_nested(const Asker& asker, const Request& request) {
 void cancel_nested(const ErlangLink& link, const Request& request) { refuse(link, request, "cancelled"); }
 
 PyRef read_answer(const Answer& answer, const PythonTypes& types, const Callee& callee) {
+  if (answer.frame.size() == 0) {
+    set_ending(types);
+    return {};
+  }
   TermReader body(answer.frame.bytes(), answer.frame.segments());
   body.rewind(answer.body);
   const auto arity = body.read_tuple_header();

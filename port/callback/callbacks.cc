@@ -46,8 +46,22 @@ std::uint64_t Callbacks::add(Waiter waiter) {
   const std::uint64_t id = next_id_.fetch_add(2, std::memory_order_relaxed);
   const MutexLock lock(waiting_mu_);
   if (waiter.chain != 0) servers_[waiter.chain].push_back(id);
-  waiting_.emplace(id, std::move(waiter));
+  const auto added = waiting_.emplace(id, std::move(waiter)).first;
+  if (closed()) refuse(id, added->second);
   return id;
+}
+
+void Callbacks::close() {
+  const MutexLock lock(waiting_mu_);
+  closed_.store(true, std::memory_order_release);
+  for (const auto& [id, waiter] : waiting_) refuse(id, waiter);
+}
+
+void Callbacks::refuse(std::uint64_t id, const Waiter& waiter) {
+  if (const auto* inbox = std::get_if<std::shared_ptr<Inbox>>(&waiter.place)) return (*inbox)->put(id, Answer{});
+  Thread& thread = *std::get<std::shared_ptr<Thread>>(waiter.place);
+  if (!thread.answer) thread.answer.emplace();
+  thread.bell.notify_one();
 }
 
 std::uint64_t Callbacks::begin_thread(std::uint64_t chain, ContextId context) {

@@ -65,6 +65,13 @@ class Callbacks {
   /// Nobody waits any more. False: the answer has been delivered.
   bool forget(std::uint64_t id);
 
+  // --- The end.
+
+  /// Python is being ended: Erlang answers nothing any more. All that wait get an answer without a frame, and so does
+  /// whoever begins to.
+  void close();
+  bool closed() const { return closed_.load(std::memory_order_acquire); }
+
   // --- Whoever reads stdin.
 
   /// A nested request for `context`: given to the thread that began its chain if that waits, in await() or in an event
@@ -90,11 +97,14 @@ class Callbacks {
   using Waiting = std::unordered_map<std::uint64_t, Waiter>;
 
   std::uint64_t add(Waiter waiter);
+  static void refuse(std::uint64_t id, const Waiter& waiter);
   void erase(Waiting::iterator waiter) REQUIRES(waiting_mu_);
 
   std::atomic<std::uint64_t> next_id_ = 2;
   std::atomic<std::uint64_t> last_chain_ = 0;
   std::atomic<std::uint64_t> next_nesting_ = 1;
+
+  std::atomic<bool> closed_ = false;
 
   Mutex waiting_mu_;
   Waiting waiting_ GUARDED_BY(waiting_mu_);

@@ -90,7 +90,7 @@ bool check_alive(const Asker& asker, PyObject* destination) {
 /// when send() returns to Python.
 void wait_for_room(const ErlangLink& link) {
   bool has_room = false;
-  while (!has_room && PyThreadState_Get()->async_exc == nullptr) {
+  while (!has_room && !link.callbacks.closed() && PyThreadState_Get()->async_exc == nullptr) {
     Py_BEGIN_ALLOW_THREADS;
     link.writer.flush_batches();
     has_room = link.writer.wait_for_message_room();
@@ -106,6 +106,11 @@ PyObject* send(PyObject* module, PyObject* const* args, Py_ssize_t count) noexce
   const auto asker = asker_of(module);
   if (!asker || !check_destination(args[0], asker->types)) return nullptr;
   const ErlangLink& link = asker->link;
+  if (link.callbacks.closed()) {
+    PyErr_SetString(asker->types.erlang_error.get(),
+                    "no message can be sent any more: the pool is being stopped, and Python is at its end");
+    return nullptr;
+  }
   TermWriter out(link.config.term_limits(0));
   out.version();
   out.tuple_header(2);

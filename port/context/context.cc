@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/clock.h"
+#include "base/freed_memory.h"
 #include "context/answers.h"
 #include "runtime/port_loop.h"
 
@@ -49,13 +51,20 @@ bool Context::clear_up() {
   enter_python();
   bool reusable = false;
   {
-    const Running running(levels_, {{}, now_ns() + kClearUpNs});
+    const std::int64_t time_ns = services_.config.shutdown_grace_ms * kNsPerMs;
+    const Running running(levels_, {{}, now_ns() + time_ns});
     while (auto left = mailbox_.pop()) left->rest = {};
     tasks_.end_all();
     runner_.close();
-    reusable = mode_ == Mode::kOwnGil && interpreter_->clean();
+    if (mode_ == Mode::kOwnGil) {
+      const bool for_good = for_good_ || interpreters_can_end();
+      reusable = interpreter_->end(time_ns / 2, for_good) && (for_good || interpreter_->clean());
+    } else if (!for_good_) {
+      PyGC_Collect();  // others go on in this interpreter: what this context had is to be gone now
+    }
   }
   leave_python();
+  if (!for_good_) return_freed_memory();
   services_.output.forget(id_);
   interrupter_->close();
   return reusable;

@@ -68,6 +68,11 @@ class Context final : public Sleeper,
   void wake() override { mailbox_.wake(); }
   /// Answers what waits, interrupts what runs, and ends the thread; `request` is the STOP_CONTEXT.
   [[nodiscard]] bool stop(Request request);
+  /// The same at the end of Python, after which there is no other context.
+  [[nodiscard]] bool end(Request request) {
+    for_good_ = true;
+    return stop(std::move(request));
+  }
   /// stop() was called: nothing more may be accepted.
   bool stopping() const { return stopping_; }
   /// False: nothing is running.
@@ -129,6 +134,8 @@ class Context final : public Sleeper,
   Mailbox mailbox_;
   ContextCounters counters_;
   std::atomic<bool> executing_ = false;
+
+  std::atomic<bool> for_good_ = false;
 
   bool stopping_ = false;  // Of the leader: whoever reads stdin.
 

@@ -78,6 +78,9 @@ void Contexts::dispatch_message(Frame frame, const Message& message, ContextId r
     case Operation::kRestrict:
       restrict(message);
       break;
+    case Operation::kEnd:
+      take_end(frame, reader, batch);
+      break;
     case Operation::kInit:
       refuse("a second INIT");
       break;

@@ -26,6 +26,7 @@ class Contexts final : public Dispatcher, public Watched, public GuestServer {
   // Dispatcher: whoever reads stdin.
   void dispatch(Frame frame, ContextId reader, Batch& batch) override;
   void refused_frame(std::size_t length) override;
+  void input_ended(ContextId reader, Batch& batch) override;
 
   // GuestServer: threads that Python started.
   void serve_guest(const Request& request, const RequestScope* below) override;
@@ -71,7 +72,17 @@ class Contexts final : public Dispatcher, public Watched, public GuestServer {
   /// The next owngil context for a thread whose interpreter cannot be ended and waits to be used again.
   Start wait_parked();
 
+  // ending.cc
+  /// Ends Python in order, once: all contexts, then the main interpreter, in a thread of its own.
+  void end(std::int64_t time_ns, ContextId reader, Batch& batch);
+  void take_end(const Frame& frame, ContextId reader, Batch& batch);
+  static void* ending_entry(void* argument) noexcept;
+  void finish_end(std::int64_t contexts_until_ns, std::int64_t until_ns);
+  void end_main_interpreter(std::int64_t until_ns);
+
   Services& services_;
+
+  bool ending_ = false;  // Of the leader: whoever reads stdin.
 
   PieceAssembler pieces_;
 
@@ -80,6 +91,8 @@ class Contexts final : public Dispatcher, public Watched, public GuestServer {
   std::deque<Start> for_parked_ GUARDED_BY(mu_);  ///< at most parked_ of them
   std::size_t parked_ GUARDED_BY(mu_) = 0;        ///< threads in wait_parked
   Condition parked_bell_;
+  Condition gone_bell_;                       ///< a context is gone
+  bool had_workers_ GUARDED_BY(mu_) = false;  ///< so the main interpreter has run code
 
   bool memory_reported_ = false;  // Loop thread only.
 };

@@ -19,6 +19,7 @@ constexpr std::size_t kStackBytes = 64 * 1024 * 1024;
 }  // namespace
 
 void Contexts::new_context(const Frame& frame, const Message& message) {
+  if (ending_) return reply_no_context(message);
   TermReader body(frame.bytes());
   body.rewind(message.body);
   const auto mode = body.read_int64();
@@ -45,6 +46,7 @@ void Contexts::new_context(const Frame& frame, const Message& message) {
   auto context = std::make_shared<Context>(message.context, static_cast<Mode>(*mode), std::move(preload), services_);
   {
     const MutexLock lock(mu_);
+    had_workers_ = had_workers_ || context->mode() == Mode::kWorker;
     if (!contexts_.emplace(message.context, context).second) {
       return reply_bad_request(message.alias, 0, "a context with this number exists");
     }
@@ -98,6 +100,7 @@ void Contexts::serve_thread(Start start) {
     {
       const MutexLock lock(mu_);
       contexts_.erase(start.context->context());
+      gone_bell_.notify_all();
     }
     start.context->fail_start(bytes_of(start.alias), opened.error().message);
     return;
@@ -109,6 +112,7 @@ void Contexts::serve_thread(Start start) {
       const MutexLock lock(mu_);
       const auto found = contexts_.find(start.context->context());
       if (found != contexts_.end() && found->second == start.context) contexts_.erase(found);
+      gone_bell_.notify_all();
     }
     start = {};
     if (interpreter->mode() != Mode::kOwnGil) return;

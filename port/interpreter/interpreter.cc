@@ -123,7 +123,9 @@ bool Interpreter::load_package() {
   if (!bind_erlang_module(link_, 0)) return false;
   erlang_module_ = PyRef::steal(PyImport_ImportModule("_erlang"));
   startup_ = PyRef::steal(PyImport_ImportModule("erlang._startup"));
-  if (!startup_) return false;
+  ending_ = PyRef::steal(PyImport_ImportModule("erlang._ending"));
+  if (!startup_ || !ending_) return false;
+  if (!PyRef::steal(PyObject_CallMethod(ending_.get(), "adopt_thread", nullptr))) return false;
   const auto health = PyRef::steal(PyImport_ImportModule("erlang._health"));
   if (health) health_check_ = PyRef::steal(PyObject_GetAttrString(health.get(), "check"));
   if (!health_check_) return false;
@@ -163,6 +165,13 @@ bool Interpreter::clean() {
   return reusable && reusable.get() == Py_True;
 }
 
+bool Interpreter::end(std::int64_t time_ns, bool for_good) {
+  auto ended = PyRef::steal(PyObject_CallMethod(ending_.get(), "end", "dO", static_cast<double>(time_ns) / 1e9,
+                                                for_good ? Py_True : Py_False));
+  if (!ended) PyErr_WriteUnraisable(nullptr);
+  return ended && ended.get() == Py_True;
+}
+
 void Interpreter::assign_to(ContextId context) {
   current_thread().context = context;
   if (mode_ == Mode::kOwnGil && !bind_erlang_module(link_, context)) PyErr_Clear();
@@ -172,6 +181,7 @@ void Interpreter::discard() {
   types_.reset();
   erlang_module_ = PyRef();
   startup_ = PyRef();
+  ending_ = PyRef();
   health_check_ = PyRef();
 }
 

@@ -60,6 +60,9 @@ class Interpreter {
   /// Attached. Makes a used owngil interpreter look new: the modules of its user are forgotten. False: it cannot be
   /// used again (threads are left in it).
   bool clean();
+  /// Attached. Joins its threads for half of this time, runs its atexit functions; `for_good`: also lets go of the
+  /// modules of its user and flushes files. False: threads are left in it.
+  bool end(std::int64_t time_ns, bool for_good);
   /// Threads are left in it: it is not ended, ever.
   void abandon() { abandoned_ = true; }
   /// Attached. The thread and the interpreter belong to this context from now on; 0: to none.
@@ -81,6 +84,7 @@ class Interpreter {
   std::unique_ptr<PythonTypes> types_;
   PyRef erlang_module_;
   PyRef startup_;       ///< module erlang._startup
+  PyRef ending_;        ///< module erlang._ending
   PyRef health_check_;  ///< function erlang._health.check
   bool abandoned_ = false;
 };

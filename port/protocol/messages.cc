@@ -52,6 +52,7 @@ std::optional<Shape> shape_of(std::int64_t operation) {
     case static_cast<int>(Operation::kSegmentsOpened):
     case static_cast<int>(Operation::kSegmentsRead):
     case static_cast<int>(Operation::kDiscard):
+    case static_cast<int>(Operation::kEnd):
       return Shape{2, false, false, false};
     default:
       return std::nullopt;

@@ -38,6 +38,7 @@ enum class Operation : std::uint8_t {
   kWithSegments = 22,
   kSegmentsRead = 23,
   kDiscard = 24,
+  kEnd = 25,
 };
 
 /// First element of the header of a frame to Erlang.
@@ -61,6 +62,7 @@ enum class Notice : std::uint8_t {
   kSegmentFile = 17,
   kSegments = 18,
   kSegmentsFree = 19,
+  kEnded = 20,
 };
 
 enum RequestFlag : std::uint32_t {

@@ -39,6 +39,7 @@ Status read_entry(TermReader& reader, std::string_view key, PortConfig& config) 
   if (key == "functions") return store(read_texts(reader, key), config.functions);
   if (key == "memory_limit") return store(read_count(reader, key), config.memory_limit);
   if (key == "hard_timeout_grace") return store(read_count(reader, key), config.hard_timeout_grace_ms);
+  if (key == "shutdown_grace") return store(read_count(reader, key), config.shutdown_grace_ms);
   if (key == "max_value_bytes") return store(read_count(reader, key), config.max_value_bytes);
   if (key == "max_term_bytes") return store(read_count(reader, key), config.max_term_bytes);
   if (key == "max_integer_bytes") return store(read_count(reader, key), config.max_integer_bytes);

@@ -24,6 +24,7 @@ struct PortConfig {
   std::vector<std::string> functions;      ///< names of the registered Erlang functions; FUNCTIONS replaces them
   std::size_t memory_limit = 0;            ///< resident bytes, 0 for none
   std::int64_t hard_timeout_grace_ms = 0;  ///< 0 for never
+  std::int64_t shutdown_grace_ms = 5000;   ///< what the end of Python may take
   std::size_t max_value_bytes = 64 * 1024 * 1024;
   std::size_t max_term_bytes = 512 * 1024 * 1024;   ///< of a decoded value, on Erlang's heap
   std::size_t max_integer_bytes = 4 * 1024 * 1024;  ///< larger integers a BEAM does not take

@@ -35,6 +35,8 @@ class Dispatcher {
   /// `reader` is the context whose thread reads, 0 for the loop.
   virtual void dispatch(Frame frame, ContextId reader, Batch& batch) = 0;
   virtual void refused_frame(std::size_t length) = 0;
+  /// Nothing more comes: Erlang has closed the port, or is gone.
+  virtual void input_ended(ContextId reader, Batch& batch) = 0;
 };
 
 }  // namespace erlang_python

@@ -16,6 +16,8 @@ namespace {
 constexpr std::uint64_t kTendOutputMs = 200;
 constexpr std::int64_t kWatchPeriodMs = 10;
 constexpr std::int64_t kPipesPeriodMs = 200;
+// Of the second that the keepers leave to Python when the node is gone.
+constexpr std::uint64_t kLeaveMs = 900;
 
 PortLoop* self(void* data) { return static_cast<PortLoop*>(data); }
 
@@ -44,6 +46,7 @@ Status PortLoop::open() {
   }
   uv_timer_init(&loop_, &tend_timer_);
   tend_timer_.data = this;
+  uv_timer_init(&loop_, &leave_timer_);
 
   start_watching_stdin();
   uv_poll_start(&captured_out_poll_, UV_READABLE, [](uv_poll_t* h, int, int) noexcept {
@@ -70,13 +73,35 @@ void PortLoop::on_doorbell() {
   const std::uint32_t errands = errands_.exchange(0, std::memory_order_acq_rel);
   if ((errands & kWatchStdin) != 0) start_watching_stdin();
   if ((errands & kDrainStdout) != 0) on_stdout_writable();
+  if ((errands & kPythonEnded) != 0) on_python_ended();
+  if ((errands & kInputEnded) != 0) on_input_ended();
+  if (python_ended_ && input_ended_) leave_at_end_of_input();
   if ((errands & kTendOutput) != 0 && uv_is_active(reinterpret_cast<uv_handle_t*>(&tend_timer_)) == 0) {
     uv_timer_start(
         &tend_timer_, [](uv_timer_t* h) noexcept { self(h->data)->parts_.output.tend(); }, kTendOutputMs, 0);
   }
 }
 
+void PortLoop::on_python_ended() {
+  python_ended_ = true;
+  on_captured(1, parts_.captured_out);
+  on_captured(2, parts_.captured_error);
+  parts_.output.tend();
+  TermWriter out;
+  begin_notice(out, Notice::kEnded, 0);
+  finish_frame(out);
+  parts_.writer.send(out.bytes());
+}
+
+void PortLoop::on_input_ended() {
+  input_ended_ = true;
+  uv_poll_stop(&stdin_poll_);
+  uv_timer_start(
+      &leave_timer_, [](uv_timer_t*) noexcept { leave_at_end_of_input(); }, kLeaveMs, 0);
+}
+
 void PortLoop::start_watching_stdin() {
+  if (parts_.reader.fd() < 0) return;
   uv_poll_start(&stdin_poll_, UV_READABLE | UV_DISCONNECT,
                 [](uv_poll_t* h, int, int) noexcept { self(h->data)->on_stdin_readable(); });
 }

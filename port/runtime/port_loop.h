@@ -52,9 +52,19 @@ class PortLoop {
   void watch_stdin() { ring(kWatchStdin); }
   void drain_stdout() { ring(kDrainStdout); }
   void tend_output_later() { ring(kTendOutput); }
+  /// Python has ended in order: Erlang is told, behind all that was written.
+  void python_ended() { ring(kPythonEnded); }
+  /// Erlang has closed the port, or is gone. The process leaves when Python has ended, or after a moment.
+  void input_ended() { ring(kInputEnded); }
 
  private:
-  enum Errand : std::uint32_t { kWatchStdin = 1, kDrainStdout = 2, kTendOutput = 4 };
+  enum Errand : std::uint32_t {
+    kWatchStdin = 1,
+    kDrainStdout = 2,
+    kTendOutput = 4,
+    kPythonEnded = 8,
+    kInputEnded = 16
+  };
   void ring(Errand errand);
 
   void on_doorbell();
@@ -63,6 +73,8 @@ class PortLoop {
   void on_captured(int fd, int pipe);
   void on_tick();
   void start_watching_stdin();
+  void on_python_ended();
+  void on_input_ended();
 
   Parts parts_;
   const FileIdentity requests_{parts_.reader.fd()};
@@ -79,6 +91,9 @@ class PortLoop {
   uv_poll_t captured_error_poll_{};
   uv_poll_t tick_poll_{};
   uv_timer_t tend_timer_{};
+  uv_timer_t leave_timer_{};
+  bool python_ended_ = false;
+  bool input_ended_ = false;
   std::uint32_t turn_at_last_tick_ = 0;
   bool running_at_last_tick_ = false;
   std::int64_t watched_ns_ = 0;

@@ -4,18 +4,17 @@
 
 #include <cerrno>
 
-#include "runtime/leaving.h"
-
 namespace erlang_python {
 
 void StdinReader::read_once(Dispatcher& dispatcher, ContextId reader, Batch& batch) {
+  if (fd() < 0) return;
   const auto room = parser_.writable();
   const ssize_t n = read(fd_.get(), room.data(), room.size());
-  if (n == 0) leave_at_end_of_input();
-  if (n < 0) {
-    if (errno != EAGAIN && errno != EINTR) leave_at_end_of_input();
-    return;
+  if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+    ended_.store(true, std::memory_order_release);
+    return dispatcher.input_ended(reader, batch);
   }
+  if (n < 0) return;
   parser_.commit(static_cast<std::size_t>(n));
   while (auto frame = parser_.next()) {
     batch.any = true;

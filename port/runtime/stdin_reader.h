@@ -1,5 +1,7 @@
 #pragma once
 
+#include <atomic>
+
 #include "base/unique_fd.h"
 #include "protocol/frame_parser.h"
 #include "runtime/dispatcher.h"
@@ -14,15 +16,17 @@ class StdinReader {
   StdinReader(const StdinReader&) = delete;
   StdinReader& operator=(const StdinReader&) = delete;
 
-  int fd() const { return fd_.get(); }
+  /// -1 when it has ended.
+  int fd() const { return ended_.load(std::memory_order_acquire) ? -1 : fd_.get(); }
   Leadership& leadership() { return leadership_; }
 
-  /// One non-blocking read, and the dispatch of every frame that is complete then. Ends the process when Erlang has
-  /// closed the port.
+  /// One non-blocking read, and the dispatch of every frame that is complete then, or of the end of the input: Erlang
+  /// has closed the port, or is gone.
   void read_once(Dispatcher& dispatcher, ContextId reader, Batch& batch);
 
  private:
   const UniqueFd fd_;
+  std::atomic<bool> ended_ = false;
   Leadership leadership_;
   FrameParser parser_;  // Of the leader.
 };

@@ -10,7 +10,6 @@
 #include <chrono>
 
 #include "base/clock.h"
-#include "runtime/leaving.h"
 
 namespace erlang_python {
 namespace {
@@ -236,7 +235,7 @@ std::size_t StdoutWriter::write_some(Bytes first, Bytes second) {
     if (n < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) break;
-      leave_at_end_of_input();  // Erlang closed the port; nobody is left to tell
+      return total;  // Erlang has closed the port, as whoever reads will see; nobody is left to tell
     }
     taken += static_cast<std::size_t>(n);
     auto gone = static_cast<std::size_t>(n);

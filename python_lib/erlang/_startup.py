@@ -136,7 +136,7 @@ def prepare(paths: Iterable[str], imports: Iterable[str]) -> list[str]:
     return [*sys.path, _library, *(prefix for prefix in own if prefix not in ("/", "/usr", "/usr/local"))]
 
 
-def _is_kept(name: str, module: object) -> bool:
+def is_kept(name: str, module: object) -> bool:
     """The package itself, the standard library and extension modules stay: importing them again costs a megabyte or so
     that no interpreter below 3.14 gives back. So a patch of the standard library stays too (docs/scalability.md)."""
     if name in _initial_modules or name == "erlang" or name.startswith("erlang."):
@@ -185,7 +185,7 @@ def clean() -> bool:
     sys.setrecursionlimit(_initial_recursion_limit)
     sys.setswitchinterval(_initial_switch_interval)
     _reset_library()
-    for name in [name for name, module in sys.modules.items() if not _is_kept(name, module)]:
+    for name in [name for name, module in sys.modules.items() if not is_kept(name, module)]:
         del sys.modules[name]
     sys.modules.update(_initial_modules)
     _restore(vars(builtins), _initial_builtins)
