@@ -8,7 +8,7 @@
 
 -export([install/0, ref/0]).
 %% The requests of a context.
--export([open/2, close/1, claim/2, released/1, answered/1, load/1, is_slow/1, owner/1]).
+-export([open/2, close/1, claim/2, released/1, answered/2, load/1, is_slow/1, owner/2]).
 %% Others.
 -export([registrations/0, set_registrations/1, callbacks/0, add_callbacks/1]).
 
@@ -76,9 +76,8 @@ released(Tag) ->
     atomics:sub(ref(), ?LOAD + Tag, 1).
 
 %% @doc One less, because it was answered.
--spec answered(tag()) -> ok.
-answered(Tag) ->
-    Ref = ref(),
+-spec answered(atomics:atomics_ref(), tag()) -> ok.
+answered(Ref, Tag) ->
     Now = erlang:monotonic_time(microsecond),
     Before = atomics:exchange(Ref, ?LAST + Tag, Now),
     _ = Now - Before > ?SLOW_US andalso atomics:put(Ref, ?LAST_SLOW + Tag, Now),
@@ -98,9 +97,9 @@ is_slow(Tag) ->
     atomics:get(Ref, ?LAST_SLOW + Tag) =:= Last orelse erlang:monotonic_time(microsecond) - Last > ?SLOW_US.
 
 %% @doc Whose context it is.
--spec owner(tag()) -> py_pid:id().
-owner(Tag) ->
-    atomics:get(ref(), ?OWNER + Tag).
+-spec owner(atomics:atomics_ref(), tag()) -> py_pid:id().
+owner(Ref, Tag) ->
+    atomics:get(Ref, ?OWNER + Tag).
 
 %% @doc How many rules say that a module or function goes to a pool.
 -spec registrations() -> non_neg_integer().

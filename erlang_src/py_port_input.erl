@@ -99,9 +99,7 @@ ready(Ready, State) ->
 
 notice({?OP_REPLY, Alias, Slot}, Used, Frame, State) ->
     {Payload, Next} = payload(Alias, Used, Frame, State),
-    %% A small tuple of a small integer and the alias.
-    Address = py_protocol:address(Frame, 5),
-    case answered(Slot, Address, Next) of
+    case answered(Slot, py_protocol:reply_address(Frame), Next) of
         true ->
             counters:add(State#state.calls, 1, 1),
             Alias ! {py_reply, Alias, Payload},
@@ -118,7 +116,7 @@ notice({?OP_REPLY_PIECE, Key}, Used, Frame, State = #state{pieces = Pieces}) ->
 notice({?OP_ITEMS, Alias}, Used, Frame, State) ->
     {Payload, Next = #state{max_value = MaxValue}} = payload(Alias, Used, Frame, State),
     %% The credit, and one item more.
-    case py_owed:spend(py_protocol:address(Frame, 5), self(), py_payload:size(Payload)) of
+    case py_owed:spend(py_protocol:reply_address(Frame), self(), py_payload:size(Payload)) of
         unknown ->
             spend(notices, 1, <<"items of streams that it does not have">>, Next);
         Left when Left > -(MaxValue + 2 * ?PIECE_BYTES) ->

@@ -12,7 +12,7 @@
 -export([segments_opened/1, with_segments/4, segments_read/1, discard/1, end_in_order/1]).
 -export([restrict/1, result/3, functions/1, messages_taken/1, cancel/2, credit/4]).
 %% Notices: the headers of frames that come.
--export([notice/1, address/2, alias_address/1, request_address/1]).
+-export([notice/1, reply_address/1, alias_address/1, request_address/1]).
 %% Payloads.
 -export([in_pieces/3, decode/1, decode/2, items/1, items_bytes/1, vocabulary/0]).
 
@@ -243,35 +243,36 @@ is_list_of(_Is, _) -> false.
 
 %% Addresses.
 
-%% @doc The address of the reference whose external format begins at this place.
--spec address(binary(), non_neg_integer()) -> address() | malformed.
-address(Bytes, At) ->
-    case Bytes of
-        %% NEWER_REFERENCE_EXT, the node as ATOM_EXT, SMALL_ATOM_UTF8_EXT or ATOM_UTF8_EXT, then the creation. The second word
-        %% has the thread that made it and the next bits of its count, the first the lowest 18 bits.
-        <<_:At/binary, 90, _:16, 100, N:16, _:N/binary, _:32, Low:32, High:32, _/binary>> -> High bsl 18 bor Low;
-        <<_:At/binary, 90, _:16, 119, N, _:N/binary, _:32, Low:32, High:32, _/binary>> -> High bsl 18 bor Low;
-        <<_:At/binary, 90, _:16, 118, N:16, _:N/binary, _:32, Low:32, High:32, _/binary>> -> High bsl 18 bor Low;
-        _ -> malformed
-    end.
+%% @doc The address in the header of a reply or of items.
+-spec reply_address(binary()) -> address() | malformed.
+reply_address(<<131, 104, _, 97, _, Reference/binary>>) -> address(Reference);
+reply_address(_Frame) -> malformed.
 
 -spec alias_address(reference()) -> address().
 alias_address(Alias) ->
-    Address = address(term_to_binary(Alias), 1),
+    <<131, Reference/binary>> = term_to_binary(Alias),
+    Address = address(Reference),
     true = is_integer(Address),
     Address.
 
 %% @doc The address in a frame that request/7 has made.
 -spec request_address(binary()) -> address().
 request_address(Frame) ->
-    %% The version, a small tuple, the operation; then the context, in one byte or four.
-    At = case Frame of
-        <<131, 104, _, 97, _, 97, _/binary>> -> 7;
-        <<131, 104, _, 97, _, 98, _/binary>> -> 10
-    end,
-    Address = address(Frame, At),
+    Address = at_alias(Frame),
     true = is_integer(Address),
     Address.
+
+%% After the version, a small tuple, the operation, and the context in one byte or four.
+at_alias(<<131, 104, _, 97, _, 97, _, Reference/binary>>) -> address(Reference);
+at_alias(<<131, 104, _, 97, _, 98, _:32, Reference/binary>>) -> address(Reference).
+
+%% NEWER_REFERENCE_EXT, the node as ATOM_EXT, SMALL_ATOM_UTF8_EXT or ATOM_UTF8_EXT, then the creation. The second word
+%% has the thread that made it and the next bits of its count, the first the lowest 18 bits. (One match from the beginning of the
+%% frame to here: each request and each reply is looked at.)
+address(<<90, _:16, 100, N:16, _:N/binary, _:32, Low:32, High:32, _/binary>>) -> High bsl 18 bor Low;
+address(<<90, _:16, 119, N, _:N/binary, _:32, Low:32, High:32, _/binary>>) -> High bsl 18 bor Low;
+address(<<90, _:16, 118, N:16, _:N/binary, _:32, Low:32, High:32, _/binary>>) -> High bsl 18 bor Low;
+address(_) -> malformed.
 
 %% Payloads.
 

@@ -329,20 +329,20 @@ came(Limit, Slot, Answer) ->
     ok.
 
 take_back(Limit, Slot, Owner) ->
-    take_back(Limit, Slot, Owner, atomics:get(Limit, ?ENTRY + Slot)).
+    take_back(Limit, Slot, Owner, atomics:get(Limit, ?ENTRY + Slot), py_counters:ref()).
 
-take_back(_Limit, _Slot, _Owner, 0) ->
+take_back(_Limit, _Slot, _Owner, 0, _Counters) ->
     false;
-take_back(Limit, Slot, Owner, Value) ->
+take_back(Limit, Slot, Owner, Value, Counters) ->
     Tag = ?TAG_OF(Value),
-    case Tag > 0 andalso py_counters:owner(Tag) of
+    case Tag > 0 andalso py_counters:owner(Counters, Tag) of
         Owner ->
             %% When somebody waits it is not given back, but becomes ours until it is handed on.
             IsWanted = is_of_limit(Slot) andalso atomics:get(Limit, ?WAITING) > 0,
             Next = case IsWanted of true -> ?RESERVED(Owner); false -> 0 end,
             case atomics:compare_exchange(Limit, ?ENTRY + Slot, Value, Next) of
                 ok ->
-                    ok = py_counters:answered(Tag),
+                    ok = py_counters:answered(Counters, Tag),
                     _ = case IsWanted of
                         true -> py_waiters:pass_on(Limit, Slot, Owner);
                         false -> is_of_limit(Slot) andalso py_waiters:given_back(Limit, Slot)
@@ -350,7 +350,7 @@ take_back(Limit, Slot, Owner, Value) ->
                     true;
                 %% The caller has marked it as sent in this moment.
                 Other ->
-                    take_back(Limit, Slot, Owner, Other)
+                    take_back(Limit, Slot, Owner, Other, Counters)
             end;
         _ ->
             false
@@ -378,7 +378,7 @@ in_flight(Limit, Tag) ->
 %% from now on without a slot.
 -spec sweep_tag(limit(), py_counters:tag()) -> ok.
 sweep_tag(Limit, Tag) ->
-    Owner = py_pid:pid(py_counters:owner(Tag), py_pid:template()),
+    Owner = py_pid:pid(py_counters:owner(py_counters:ref(), Tag), py_pid:template()),
     IsThere = is_process_alive(Owner),
     lists:foreach(
         fun({Slot, Value}) when ?TAG_OF(Value) =:= Tag -> sweep(Limit, Slot, Value, IsThere, Owner);

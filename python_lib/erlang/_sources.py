@@ -87,7 +87,7 @@ def _is_made_by(body: types.CodeType, cls: Any) -> bool:
     # Another class may have the name, when the code has failed before, or has put it there from elsewhere.
     if getattr(cls, "__qualname__", None) != body.co_qualname:
         return False
-    return sys.version_info < (3, 13) or vars(cls).get("__firstlineno__") == body.co_firstlineno
+    return sys.version_info < (3, 13) or bool(vars(cls).get("__firstlineno__") == body.co_firstlineno)
 
 
 def _adopt(cls: Any, file: str) -> None:
