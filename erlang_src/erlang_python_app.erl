@@ -41,4 +41,5 @@ await(Pool) ->
 -spec stop(term()) -> ok.
 stop(_State) ->
     _ = persistent_term:erase(py_counters),
+    ok = py_limits:forget(),
     ok.

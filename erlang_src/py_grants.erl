@@ -7,15 +7,18 @@
 
 -include("py_route.hrl").
 
--export([new/1, request/4, answer/3, add/2]).
+-export([new/1, id/1, forget/1, request/4, answer/3, add/2]).
 -export([is_granted/2, knows/2, lookup/2, remember/3]).
 %% spawn.
 -export([prune/1]).
 
--export_type([grants/0]).
+-export_type([grants/0, id/0]).
 
 %% `{Table}': callers alone are noted, since the pool's option `send' asks for no pid where it comes from.
 -type grants() :: ets:tid() | {ets:tid()}.
+%% What a route names them by: a table that has no name is no plain term, and whoever reads a row with one counts it, and has
+%% it on the heap until the next collection. Rows of py_grants are `{Id, Table, PyPort}'.
+-type id() :: pos_integer() | {pos_integer()}.
 %% Whether a message may be sent to it (py_protected), once somebody has looked.
 -type verdict() :: unknown | open | protected.
 
@@ -42,23 +45,35 @@
 -spec new(granted | local | any) -> grants().
 new(Send) ->
     Table = ets:new(?MODULE, [public, {write_concurrency, true}]),
-    true = ets:insert(Table, {limit, ?FIRST_LIMIT}),
+    Id = erlang:unique_integer([positive]),
+    true = ets:insert(Table, [{limit, ?FIRST_LIMIT}, {id, Id}]),
+    true = ets:insert(?MODULE, {Id, Table, self()}),
     case Send of
         granted -> Table;
         _ -> {Table}
     end.
 
+-spec id(grants()) -> id().
+id({Table}) -> {id(Table)};
+id(Table) -> ets:lookup_element(Table, id, 2).
+
+%% @doc This py_port has died.
+-spec forget(pid()) -> ok.
+forget(Owner) ->
+    true = ets:match_delete(?MODULE, {'_', '_', Owner}),
+    ok.
+
 %% @doc What a request gives: the process that makes it, and the pids in it. `Frame' is the request as it is sent.
 -spec request(#route{}, #caller{}, py_protocol:operation(), binary()) -> ok.
-request(#route{grants = {Table}}, #caller{who = Who}, _Operation, _Frame) ->
-    caller(Table, Who);
-request(#route{grants = Table}, #caller{who = Who}, Operation, Frame) ->
-    ok = caller(Table, Who),
+request(#route{grants = {Id}}, #caller{who = Who}, _Operation, _Frame) ->
+    caller(Id, Who);
+request(#route{grants = Id}, #caller{who = Who}, Operation, Frame) ->
+    ok = caller(Id, Who),
     case Operation of
-        {call, _, _, Args, Kwargs} when map_size(Kwargs) =:= 0 -> term(Args, Frame, Who, Table);
-        {call, _, _, Args, Kwargs} -> term([Kwargs | Args], Frame, Who, Table);
+        {call, _, _, Args, Kwargs} when map_size(Kwargs) =:= 0 -> term(Args, Frame, Who, Id);
+        {call, _, _, Args, Kwargs} -> term([Kwargs | Args], Frame, Who, Id);
         {eval, _, Locals} when map_size(Locals) =:= 0 -> ok;
-        {eval, _, Locals} -> term(Locals, Frame, Who, Table);
+        {eval, _, Locals} -> term(Locals, Frame, Who, Id);
         {exec, _} -> ok
     end.
 
@@ -110,31 +125,34 @@ remember(Grants, Pid, Verdict) ->
     _ = ets:update_element(table(Grants), Pid, {3, Verdict}),
     ok.
 
+%% Raises `badarg' when the port process is gone.
 table({Table}) -> Table;
+table(Id) when is_integer(Id) -> ets:lookup_element(?MODULE, Id, 2);
 table(Table) -> Table.
 
 %% Callers.
 
 %% Once per process and port process.
-caller(Table, Who) ->
+caller(Id, Who) ->
     case get(?KEY) of
-        #{Table := Who} -> ok;
-        Known -> new_caller(Table, Who, Known)
+        #{Id := Who} -> ok;
+        Known -> new_caller(Id, Who, Known)
     end.
 
-new_caller(Table, Who, Known) ->
+new_caller(Id, Who, Known) ->
     case Who of
-        {Pid, Starter} -> note(Table, Pid) andalso note(Table, Starter);
-        Pid -> note(Table, Pid)
+        {Pid, Starter} -> note(Id, Pid) andalso note(Id, Starter);
+        Pid -> note(Id, Pid)
     end andalso put(?KEY, case Known of
-        Few when is_map(Few), map_size(Few) < ?REMEMBERED -> Few#{Table => Who};
-        _ -> #{Table => Who}
+        Few when is_map(Few), map_size(Few) < ?REMEMBERED -> Few#{Id => Who};
+        _ -> #{Id => Who}
     end),
     ok.
 
 %% False when the port process is gone: the request will find that out as well.
-note(Table, Pid) ->
+note(Id, Pid) ->
     try
+        Table = table(Id),
         _ = ets:insert_new(Table, {Pid, caller, unknown})
             orelse ets:update_element(Table, Pid, [{2, caller}, {3, unknown}]),
         grown(Table)
@@ -142,8 +160,9 @@ note(Table, Pid) ->
         error:badarg -> false
     end.
 
-given(Table, Pid) ->
+given(Grants, Pid) ->
     try
+        Table = table(Grants),
         _ = ets:member(Table, Pid) orelse ets:insert_new(Table, {Pid, given, unknown}) andalso grown(Table),
         ok
     catch
@@ -152,6 +171,7 @@ given(Table, Pid) ->
 
 %% Pids in a term.
 
+%% `Table' may be its id here: most terms have no pids.
 term([], _Frame, _Who, _Table) ->
     ok;
 term(Term, Frame, Who, Table) ->

@@ -2,9 +2,12 @@
 %% and who waits, is still known when one of them starts again.
 %%
 %% py_semaphore alone writes it.
+%%
+%% A limit has a number, by which routes in tables name it: an `atomics' reference is no plain term, and whoever reads a row with
+%% one counts it, and has it on the heap until the next collection. Persistent terms are not copied.
 -module(py_limits).
 
--export([limit/1, find/1, open/3, close/1, all/0, is_limit/1]).
+-export([limit/1, find/1, open/3, close/1, all/0, is_limit/1, numbered/1, forget/0]).
 
 %% Rows are `{Pool, Limit, Configured}', `{{limit, Limit}, Pool}' for who is told of a limit, and `{{number}, N}': how many there have been.
 -define(TABLE, py_limits).
@@ -38,6 +41,7 @@ open(Pool, Max, MaxQueued) ->
         [] ->
             Number = ets:update_counter(?TABLE, {number}, 1, {{number}, 0}),
             Limit = py_slots:new(Number, Max, MaxQueued),
+            ok = persistent_term:put({?MODULE, Number}, Limit),
             true = ets:insert(?TABLE, [{Pool, Limit, {Max, MaxQueued}}, {{limit, Limit}, Pool}]),
             {new, Limit}
     end.
@@ -45,8 +49,21 @@ open(Pool, Max, MaxQueued) ->
 %% @doc The pool is gone for good.
 -spec close(atom()) -> ok.
 close(Pool) ->
-    _ = [ets:delete(?TABLE, {limit, Limit}) || {_, Limit, _} <- ets:take(?TABLE, Pool)],
+    _ = [begin
+             true = ets:delete(?TABLE, {limit, Limit}),
+             persistent_term:erase({?MODULE, py_slots:number(Limit)})
+         end || {_, Limit, _} <- ets:take(?TABLE, Pool)],
     ok.
+
+%% @doc The limit of this number (py_slots:number/1).
+-spec numbered(pos_integer()) -> py_slots:limit() | gone.
+numbered(Number) ->
+    persistent_term:get({?MODULE, Number}, gone).
+
+%% @doc The application has ended.
+-spec forget() -> ok.
+forget() ->
+    lists:foreach(fun({?MODULE, _} = Key) -> persistent_term:erase(Key); (_Other) -> ok end, [Key || {Key, _} <- persistent_term:get()]).
 
 -spec all() -> [py_slots:limit()].
 all() ->

@@ -169,7 +169,7 @@ notice({?OP_SEGMENT_FILE, OsPid, Fd}, _, _, State = #state{phase = starting, seg
 notice({?OP_READY, Info}, _, _, State = #state{port = Port, target = Target, phase = starting}) ->
     OsPid = py_kill:python(maps:get(os_pid, Info, none), Target),
     py_port_end:tell({ready, Info#{port => Port, os_pid => OsPid, keeper => py_kill:keeper(Target),
-                       grants => py_send:grants(State#state.rule)}}, State),
+                       grants => py_grants:id(py_send:grants(State#state.rule))}}, State),
     State#state{python = OsPid, phase = ready, program = none};
 notice({?OP_FATAL, Reason}, _, _, State = #state{phase = Phase, cause = none}) when Phase =/= ready ->
     State#state{cause = {start_failed, Reason}};

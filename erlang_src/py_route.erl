@@ -75,9 +75,9 @@ pool(Pool, Caller = #caller{pools = Pools, chain = Chain}) ->
 by_scheduler(Pool) ->
     Scheduler = erlang:system_info(scheduler_id),
     case py_tables:scheduler_row(Pool, Scheduler) of
-        [{_, Route, _Own, 1, _Others}] ->
+        {Route, _Own, 1, _Others} ->
             Route;
-        [{_, Route = #route{tag = Tag}, Own, Size, Others}] ->
+        {Route = #route{tag = Tag}, Own, Size, Others} ->
             case py_counters:load(Tag) of
                 0 -> Route;
                 Load ->
@@ -86,7 +86,7 @@ by_scheduler(Pool) ->
                         false -> Route
                     end
             end;
-        [] ->
+        none ->
             {down, Pool}
     end.
 

@@ -9,8 +9,8 @@
     id :: pos_integer(),     % the context's number inside the port process
     tag :: pos_integer(),    % the context's number on this node (py_slots)
     pool :: atom(),
-    limit :: py_slots:limit(),     % the pool's, on requests in Python's hands
-    grants :: py_grants:grants(),  % whom Python may send to; the caller notes there what it sends
+    limit :: py_slots:limit() | pos_integer(),     % the pool's, on requests in Python's hands; in tables its number
+    grants :: py_grants:id(),  % whom Python may send to; the caller notes there what it sends
     env = 0 :: non_neg_integer()  % the caller's namespace in this context, 0 for none
 }).
 

@@ -309,6 +309,7 @@ handle_info({'DOWN', Monitor, process, _, _} = Message, State = #state{tags = Ta
     case py_tags:down(Monitor, Tags) of
         {Owner, Limits, Next} ->
             ok = py_owed:forget(Owner),
+            ok = py_grants:forget(Owner),
             ok = py_waiters:died(Owner, Limits),
             {noreply, lists:foldl(fun serve/2, State#state{tags = Next}, Limits)};
         unknown ->

@@ -19,6 +19,7 @@
 %% | py_callbacks | `{Pid, Callback}' | the callback's process, py_port |
 %% | py_tags | `{Tag, OwnerPid, Limit}': see py_tags | py_semaphore |
 %% | py_limits | `{Pool, Limit, Configured}', `{{limit, Limit}, Pool}' | py_semaphore |
+%% | py_grants | see py_grants | py_port, py_semaphore |
 %% | py_waiters | see py_waiters | who waits for a slot, py_port, py_semaphore |
 %% | py_counts | `{{Pool, errors or timeouts or restarts or messages_refused}, N}' | anybody |
 %% | py_state | `{Key, Value, Bytes}' | py_state, in any process |
@@ -79,6 +80,7 @@ create() ->
          {py_tags, Readers},
          {py_limits, Readers},
          {py_waiters, Writers},
+         {py_grants, Writers},
          {py_dead, []},
          {py_counts, Writers},
          {py_state, Writers},
@@ -95,8 +97,20 @@ create() ->
 
 -spec add_context(#route{}) -> ok.
 add_context(Route = #route{ctx = Ctx}) ->
-    true = ets:insert(py_contexts, {Ctx, Route}),
+    true = ets:insert(py_contexts, {Ctx, kept(Route)}),
     ok.
+
+%% As it is in tables: its limit is named by its number (py_limits).
+kept(Route = #route{limit = Limit}) -> Route#route{limit = py_slots:number(Limit)}.
+
+%% As it is elsewhere; `gone' when the limit is, and so the pool.
+read(Route = #route{limit = Number}) when is_integer(Number) ->
+    case py_limits:numbered(Number) of
+        gone -> gone;
+        Limit -> Route#route{limit = Limit}
+    end;
+read(Route) ->
+    Route.
 
 -spec remove_context(pid(), Why :: term()) -> ok.
 remove_context(Ctx, Why) ->
@@ -121,7 +135,7 @@ remove_killed_context(Ctx) ->
 -spec route(pid()) -> #route{} | gone.
 route(Ctx) ->
     case lookup(py_contexts, Ctx) of
-        [{_, Route}] -> Route;
+        [{_, Route}] -> read(Route);
         [] -> gone
     end.
 
@@ -143,7 +157,7 @@ publish(Pool, []) ->
 publish(Pool, Routes) ->
     Size = length(Routes),
     Before = indices(Pool),
-    Array = list_to_tuple(Routes),
+    Array = list_to_tuple([kept(Route) || Route <- Routes]),
     PerScheduler = [scheduler_row(Pool, Scheduler, Array, Size) || Scheduler <- lists:seq(1, erlang:system_info(schedulers))],
     PerIndex = [{{Pool, {Index}}, element(Index, Array)} || Index <- lists:seq(1, Size)],
     true = ets:insert(py_routes, PerScheduler ++ PerIndex),
@@ -168,26 +182,45 @@ contexts(Pool) ->
 
 contexts(Pool, Index) ->
     case lookup(py_routes, {Pool, {Index}}) of
-        [{_, Route}] -> [Route | contexts(Pool, Index + 1)];
-        [] -> []
+        [{_, Kept}] ->
+            case read(Kept) of
+                gone -> [];
+                Route -> [Route | contexts(Pool, Index + 1)]
+            end;
+        [] ->
+            []
     end.
 
-%% @doc For who routes. Raises `badarg' when the application does not run.
--spec scheduler_row(atom(), pos_integer()) -> [tuple()].
+%% @doc For who routes: the context, its index, how many there are, and the tags of those that come next. Raises `badarg' when the
+%% application does not run.
+-spec scheduler_row(atom(), pos_integer()) -> {#route{}, pos_integer(), pos_integer(), tuple()} | none.
 scheduler_row(Pool, Scheduler) ->
-    ets:lookup(py_routes, {Pool, Scheduler}).
+    case ets:lookup(py_routes, {Pool, Scheduler}) of
+        [{_, Kept, Own, Size, Others}] ->
+            case read(Kept) of
+                gone -> none;
+                Route -> {Route, Own, Size, Others}
+            end;
+        [] ->
+            none
+    end.
 
 -spec context_at(atom(), pos_integer()) -> #route{} | none.
 context_at(Pool, Index) ->
     case ets:lookup(py_routes, {Pool, {Index}}) of
-        [{_, Route}] -> Route;
-        [] -> none
+        [{_, Kept}] ->
+            case read(Kept) of
+                gone -> none;
+                Route -> Route
+            end;
+        [] ->
+            none
     end.
 
 %% @doc All contexts of a pool, those that take no requests any more too.
 -spec routes(atom()) -> [#route{}].
 routes(Pool) ->
-    [Route || {_, Route = #route{pool = Home}} <- all(py_contexts), Home =:= Pool].
+    [Route || {_, Kept = #route{pool = Home}} <- all(py_contexts), Home =:= Pool, Route <- [read(Kept)], Route =/= gone].
 
 indices(Pool) ->
     [Index || [Index] <- ets:match(py_routes, {{Pool, {'$1'}}, '_'})].

@@ -573,7 +573,7 @@ pids(Rule) -> [Pid || {Pid, _, _} <- ets:tab2list(py_send:grants(Rule))].
 
 grants_of(Pool) ->
     [Route | _] = py_tables:contexts(Pool),
-    element(#route.grants, Route).
+    ets:lookup_element(py_grants, element(#route.grants, Route), 2).
 
 %% A frame's messages, after the header.
 deliver(Messages, M) ->
