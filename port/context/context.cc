@@ -48,6 +48,7 @@ bool Context::run(Interpreter& interpreter, Bytes start_alias) {
 }
 
 bool Context::clear_up() {
+  const bool has_memory = !for_good_ && counters_.calls.load(std::memory_order_relaxed) > 0;
   enter_python();
   bool reusable = false;
   {
@@ -59,12 +60,12 @@ bool Context::clear_up() {
     if (mode_ == Mode::kOwnGil) {
       const bool for_good = for_good_ || interpreters_can_end();
       reusable = interpreter_->end(time_ns / 2, for_good) && (for_good || interpreter_->clean());
-    } else if (!for_good_) {
+    } else if (has_memory) {
       PyGC_Collect();  // others go on in this interpreter: what this context had is to be gone now
     }
   }
   leave_python();
-  if (!for_good_) return_freed_memory();
+  if (has_memory) return_freed_memory();
   services_.output.forget(id_);
   interrupter_->close();
   return reusable;
