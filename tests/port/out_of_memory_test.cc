@@ -15,6 +15,7 @@
 #include <string>
 
 #include "base/unique_fd.h"
+#include "sanitized.h"
 
 using namespace erlang_python;
 
@@ -55,6 +56,7 @@ End end_of(const std::function<void()>& act) {
 }
 
 void ask_for_too_much() {
+  if (kSanitized) throw std::bad_alloc();
   volatile std::size_t most = std::numeric_limits<std::ptrdiff_t>::max();
   ::operator delete(::operator new(most));
 }

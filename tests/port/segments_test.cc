@@ -19,6 +19,7 @@
 #include "protocol/messages.h"
 #include "protocol/piece_assembler.h"
 #include "runtime/stdout_writer.h"
+#include "sanitized.h"
 
 using namespace erlang_python;
 
@@ -204,7 +205,7 @@ TEST_CASE("memory goes back also when the descriptor was closed, and another fil
   CHECK(port.segments->file().stored_bytes() <= kMiB);
 }
 
-TEST_CASE("the address space has what is used, and not the whole file") {
+TEST_CASE("the address space has what is used, and not the whole file" * doctest::skip(kSanitized)) {
   const Port port;
   rlimit before{};
   REQUIRE(getrlimit(RLIMIT_AS, &before) == 0);
@@ -233,7 +234,7 @@ TEST_CASE("the address space has what is used, and not the whole file") {
   CHECK(port.segments->put(large));
 }
 
-TEST_CASE("extents that nobody uses make room in the address space") {
+TEST_CASE("extents that nobody uses make room in the address space" * doctest::skip(kSanitized)) {
   const Port port;
   const std::vector<std::uint8_t> large(kMiB, 1);
   const auto idle = port.segments->put(large);
