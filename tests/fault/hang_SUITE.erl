@@ -95,7 +95,7 @@ until_killed(Ctx, OsPid, Hang) ->
 everybody_is_told_of_the_kill(_) ->
     Log = py_test_log:collect(),
     try
-        py_test:with_pool(2, #{hard_timeout_grace => 200}, fun(Pool) ->
+        py_test:with_pool(2, #{hard_timeout_grace => 2000}, fun(Pool) ->
             [Hung, Other] = py_test:contexts(Pool),
             Waiting = py_test:waiting(Other, 600),
             Queued = py_test:async(fun() -> py:call(Other, probe, echo, [1]) end),
