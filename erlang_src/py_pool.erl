@@ -68,19 +68,23 @@ spec({supervised, _, Spec}) -> Spec;
 spec(Spec) when is_map(Spec) -> Spec.
 
 %% The supervisor answers when it has started us. py_semaphore too: the top supervisor may have to start it after us.
--spec handle_continue(start, #state{}) -> {noreply, #state{}}.
+-spec handle_continue(start, #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_continue(start, State = #state{sup = Sup, pool = Pool, spec = Spec}) ->
     _ = py_semaphore:open_limit(Pool, maps:get(max_concurrent, Spec), maps:get(max_queued, Spec)),
-    Children = supervisor:which_children(Sup),
-    {_, Ports, _, _} = lists:keyfind(py_port_sup, 1, Children),
-    {_, Contexts, _, _} = lists:keyfind(py_context_sup, 1, Children),
+    case py_pool_sup:siblings(Sup) of
+        {ok, #{py_port_sup := Ports, py_context_sup := Contexts}} ->
+            {noreply, start_units(State#state{ports = Ports, contexts = Contexts})};
+        {stop, Reason} ->
+            {stop, Reason, State}
+    end.
+
+start_units(State = #state{spec = Spec}) ->
     Indices = lists:seq(1, maps:get(contexts, Spec)),
     Units = case maps:get(isolation, Spec) of
         pool -> #{1 => py_unit:new(pool, Indices)};
         context -> maps:from_list([{Index, py_unit:new(pool, [Index])} || Index <- Indices])
     end,
-    Started = State#state{ports = Ports, contexts = Contexts, units = Units},
-    {noreply, lists:foldl(fun start_unit/2, Started, maps:keys(Units))}.
+    lists:foldl(fun start_unit/2, State#state{units = Units}, maps:keys(Units)).
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call(Request, From, State) when not ?IS_FROM(From) ->

@@ -24,7 +24,7 @@
 -define(CHAIN_MS, 30000).
 -define(OWN_START, <<"what it runs while it starts has made this call, which would wait for the start">>).
 %% A pool whose processes were killed, and that its supervisor brings back, is waited for.
--define(COMEBACK_MS, 30000).
+-define(COMEBACK_MS, 5000).
 -define(COMEBACK_POLL_MS, 10).
 
 %% For callers.

@@ -2,12 +2,14 @@
 -module(py_pool_sup).
 -behaviour(supervisor).
 
--export([start_link/2, init/1]).
+-export([start_link/2, siblings/1, init/1]).
 
 -export_type([kept/0]).
 
 %% What py_pool needs to stop, without the end of Python.
 -define(STOP_MS, 10000).
+%% How often a child that asks its supervisor looks whether that ends it meanwhile.
+-define(LOOK_MS, 10).
 
 %% What is kept of a pool: `standalone', the contexts that users start; `supervised', below a supervisor of theirs, together with
 %% ours below that. It is gone when either is dead.
@@ -17,6 +19,23 @@
       Spec :: py_pool_options:spec() | standalone | {supervised, Theirs :: pid(), py_pool_options:spec()}.
 start_link(Pool, Spec) ->
     supervisor:start_link(?MODULE, {Pool, Spec}).
+
+%% @doc The children of this supervisor, for one of them, which traps exits. It may be ending the calling process instead of answering: it
+%% would wait for that, and we for its answer.
+-spec siblings(pid()) -> {ok, #{Id :: term() => pid()}} | {stop, Reason :: term()}.
+siblings(Sup) ->
+    siblings(Sup, gen_server:send_request(Sup, which_children)).
+
+siblings(Sup, Request) ->
+    receive
+        {'EXIT', Sup, Reason} -> {stop, Reason}
+    after 0 ->
+        case gen_server:wait_response(Request, ?LOOK_MS) of
+            {reply, Children} -> {ok, maps:from_list([{Id, Pid} || {Id, Pid, _, _} <- Children, is_pid(Pid)])};
+            timeout -> siblings(Sup, Request);
+            {error, {Reason, _}} -> {stop, Reason}
+        end
+    end.
 
 -spec init({atom(), Spec}) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}} when
       Spec :: py_pool_options:spec() | standalone | {supervised, Theirs :: pid(), py_pool_options:spec()}.

@@ -64,13 +64,15 @@ init(Sup) ->
     ok = py_succession:take_name(?MODULE),
     {ok, #state{sup = Sup, calls = counters:new(1, [])}, {continue, find}}.
 
--spec handle_continue(find, #state{}) -> {noreply, #state{}}.
+-spec handle_continue(find, #state{}) -> {noreply, #state{}} | {stop, term(), #state{}}.
 handle_continue(find, State = #state{sup = Sup}) ->
     #{max_concurrent := Max, max_queued := MaxQueued} = py_config:defaults(),
     %% Not in init/1: the top supervisor may have to start py_semaphore after us.
     _ = py_semaphore:open_limit(?POOL, Max, MaxQueued),
-    {_, Ports, _, _} = lists:keyfind(py_port_sup, 1, supervisor:which_children(Sup)),
-    {noreply, State#state{ports_sup = Ports}}.
+    case py_pool_sup:siblings(Sup) of
+        {ok, #{py_port_sup := Ports}} -> {noreply, State#state{ports_sup = Ports}};
+        {stop, Reason} -> {stop, Reason, State}
+    end.
 
 -spec handle_call(term(), gen_server:from(), #state{}) -> {reply, term(), #state{}} | {noreply, #state{}}.
 handle_call(Request, From, State) when not ?IS_FROM(From) ->

@@ -9,7 +9,7 @@ suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [every_process_is_killed, all_are_killed_at_once, supervisor_of_the_pools_obeys_a_forged_exit,
-     supervisors_are_asked_nonsense, what_was_stopped_stays_stopped, calls_go_on, contexts_of_users, starts_go_on].
+     supervisors_are_asked_nonsense, what_was_stopped_stays_stopped, supervisors_that_end_at_once, calls_go_on, contexts_of_users, starts_go_on].
 
 init_per_testcase(_Case, Config) ->
     ok = py_test:start([{pools, [{configured, 2, #{env => [{"MARK", "configured"}]}}]}]),
@@ -77,6 +77,24 @@ what_was_stopped_stays_stopped(_) ->
     {ok, [_]} = py_context_router:start_pool(started, 1),
     ok = py_context_router:stop_pool(started),
     ?assertNot(py_context_router:pool_started(started)).
+
+%% Proves that a pool which has just been started, and not looked around yet, ends when its supervisor wants that: it does not wait for an
+%% answer of a supervisor that waits for its end, as one does that was killed in that moment.
+supervisors_that_end_at_once(_) ->
+    {ok, Spec} = py_tables:spec(started),
+    Starts = [fun() -> py_pool:start_link(Spec#{pool => py_test:unique(at_once)}, self()) end,
+              fun() ->
+                  kill(whereis(py_standalone)),
+                  py_standalone:start_link(self())
+              end],
+    _ = [py_test:in_process(fun() ->
+             process_flag(trap_exit, true),
+             {ok, Pid} = Start(),
+             Monitor = monitor(process, Pid),
+             true = exit(Pid, shutdown),
+             receive {'DOWN', Monitor, process, Pid, Reason} -> ?assertEqual(shutdown, Reason) end
+         end) || Start <- Starts],
+    all_is_back(ended_at_once).
 
 %% Proves that a call that comes while the pools are away waits for them: it may be lost with its context, but no caller
 %% is told that there is no such pool.
