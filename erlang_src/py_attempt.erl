@@ -22,7 +22,8 @@
     | {route, #route{} | {down, Pool :: atom()} | {gone | stale, Ctx :: pid()} | {error, term()}}
     %% `lost': the queue is gone.
     | {slot, py_slots:slot() | 0 | full | closed | lost | queue_full}
-    | {sent, Alias :: reference() | closed | {error, term()}}
+    %% `withdrawn': its time was over, and nothing of it was sent.
+    | {sent, Alias :: reference() | closed | withdrawn | {error, term()}}
     | {pool, ok | {error, term()}}
     | {reply, py_protocol:payload()}
     | {down, Reason :: term()}
@@ -47,6 +48,7 @@
     | overloaded                                 % there was no slot in its time
     | queue_full                                 % as many wait for one as may
     | {unsent, timeout | cancelled}              % there was, which is to be given back
+    | withdrawn                                  % the same, and it has been given back
     | expired.                                   % it is in Python's hands, and stays there
 
 -spec new(py_route:target(), py_protocol:operation(), non_neg_integer(), timeout(), #caller{}) -> attempt().
@@ -84,6 +86,8 @@ step({sent, Alias}, A) when is_reference(Alias) ->
     {wait, A#attempt{at = flight, alias = Alias, operation = none}};
 step({sent, closed}, A = #attempt{route = #route{ctx = Ctx}}) ->
     elsewhere(Ctx, A);
+step({sent, withdrawn}, A) ->
+    {{done, withdrawn}, A};
 step({sent, {error, _} = Error}, A) ->
     {{done, {result, Error}}, A};
 

@@ -53,10 +53,10 @@ start_link(Port, Sender, Path, Begin, End, Usage) ->
                         [{message_queue_data, off_heap}]).
 
 %% @doc Writes binaries into the file, then has the frame sent in which `[Key | Index]' stands for each. Returns when both are
-%% done. `no_room': neither is, nor will be when the time is over (`{error, timeout}'). `late': it is over, and the frame is
+%% done. `no_room': neither is, nor will be when the time is over (`withdrawn'). `late': it is over, and the frame is
 %% being sent.
 -spec send(pid(), Owner :: pid(), py_sender:names(), binary(), [binary()], timeout()) ->
-    py_sender:result() | late | {error, timeout}.
+    py_sender:result() | late | withdrawn.
 send(Carrier, Owner, Names, Frame, Binaries, Timeout) ->
     Call = monitor(process, Carrier, [{alias, reply_demonitor}]),
     Job = py_sender:job(Call, Names, Frame, Timeout),
@@ -74,7 +74,7 @@ send(Carrier, Owner, Names, Frame, Binaries, Timeout) ->
             case Withdrawn of
                 true ->
                     ok = py_port:expect(Owner, 0),
-                    {error, timeout};
+                    withdrawn;
                 false ->
                     late
             end

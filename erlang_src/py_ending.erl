@@ -30,6 +30,7 @@
 -define(BACKLOG, 1000).
 
 -record(state, {
+    parent :: pid(),
     port :: port(),
     options :: options(),
     until :: integer(),
@@ -52,11 +53,15 @@ start_link(Options) ->
 take(Port, Options = #{target := Target}) ->
     case py_ending_sup:start_ending(Options) of
         {ok, Pid} ->
-            _ = try erlang:port_connect(Port, Pid), unlink(Port)
+            Closed = try
+                true = erlang:port_connect(Port, Pid),
+                true = unlink(Port),
+                []
             catch
-                error:badarg -> ok
+                %% Nobody is told of its end who is not linked to it.
+                error:badarg -> [closed]
             end,
-            Pid ! {?MODULE, self(), Port, waiting(Port)},
+            Pid ! {?MODULE, self(), Port, waiting(Port) ++ Closed},
             ok;
         error ->
             _ = catch_close(Port),
@@ -97,16 +102,16 @@ init(Parent, Options = #{owner := Owner, target := Target}) ->
     receive
         {?MODULE, Owner, Port, Messages} ->
             true = demonitor(Monitor, [flush]),
-            begin_end(Port, Messages, Options);
+            begin_end(Parent, Port, Messages, Options);
         {'DOWN', Monitor, process, _, _} ->
             py_kill:all(Target),
             exit(normal)
     end.
 
-begin_end(Port, Messages, Options = #{grace := Grace, partial := Partial, words := Words}) ->
+begin_end(Parent, Port, Messages, Options = #{grace := Grace, partial := Partial, words := Words}) ->
     %% It is suspended while the port does not keep up.
     _ = spawn_link(fun() -> write(Port, py_protocol:end_in_order(Grace)) end),
-    State = #state{port = Port, options = Options, until = now_ms() + Grace, partial = Partial, words = Words},
+    State = #state{parent = Parent, port = Port, options = Options, until = now_ms() + Grace, partial = Partial, words = Words},
     loop(lists:foldl(fun message/2, State, Messages)).
 
 write(Port, Frame) ->
@@ -116,7 +121,7 @@ write(Port, Frame) ->
     end.
 
 -spec loop(#state{}) -> no_return().
-loop(State = #state{port = Port, until = Until, options = Options}) ->
+loop(State = #state{parent = Parent, port = Port, until = Until}) ->
     Left = Until - now_ms(),
     receive
         {Port, Message} when Left > 0 ->
@@ -124,8 +129,11 @@ loop(State = #state{port = Port, until = Until, options = Options}) ->
         {'EXIT', Port, _} ->
             %% Nobody knows what it died of.
             died({signal, sigkill}, State);
+        {'EXIT', Parent, Reason} when Reason =/= shutdown ->
+            %% Nobody waits for the end of this any more.
+            killed(State);
         {?MODULE, whose, From, Ref} when is_pid(From) ->
-            From ! {Ref, maps:get(pool, Options), maps:get(owner, Options)},
+            ok = say_whose(From, Ref, State),
             loop(State);
         Other when Left > 0, element(1, Other) =/= Port ->
             %% The supervisor ends, or somebody means the py_port.
@@ -134,15 +142,22 @@ loop(State = #state{port = Port, until = Until, options = Options}) ->
         late(State)
     end.
 
+say_whose(From, Ref, #state{options = #{pool := Pool, owner := Owner}}) ->
+    From ! {Ref, Pool, Owner},
+    ok.
+
 message({data, Bytes}, State) ->
     case process_info(self(), message_queue_len) of
-        {_, Waiting} when Waiting > ?BACKLOG -> late(State);
+        {_, Waiting} when Waiting > ?BACKLOG -> broken(<<"more than can be handled">>, State);
         _ -> bytes(Bytes, State)
     end;
 message({exit_status, 0}, State) ->
     ended(State);
 message({exit_status, Status}, State) ->
     died(py_exit_status:why(Status), State);
+message(closed, State) ->
+    %% Nobody knows what it died of.
+    died({signal, sigkill}, State);
 message(_, State) ->
     State.
 
@@ -182,9 +197,16 @@ notice({?OP_OUTPUT, Fd, Ctx, Line}, State = #state{options = #{pool := Pool}, wo
         exceeded ->
             broken(<<"too many lines of output">>, State)
     end;
-notice({?OP_OUTPUT_DROPPED, Count}, State = #state{options = #{pool := Pool}}) ->
-    ok = py_output:dropped(Pool, Count),
-    State;
+notice({?OP_OUTPUT_DROPPED, Count}, State = #state{options = #{pool := Pool}, allowance = Allowance}) ->
+    case py_allowance:spend([{logged, 1}], now_ms(), Allowance) of
+        {pass, Left} ->
+            ok = py_output:dropped(Pool, Count),
+            State#state{allowance = Left};
+        {drop, Left} ->
+            State#state{allowance = Left};
+        exceeded ->
+            broken(<<"too many counts of dropped lines">>, State)
+    end;
 notice(_, State) ->
     %% For those who have been told that it is stopped.
     State.
@@ -193,18 +215,14 @@ notice(_, State) ->
 
 %% There is nothing left to do for Python: it leaves at the end of its input.
 ended(State = #state{port = Port, options = #{target := Target, python := Python}}) ->
+    ok = log_held(State),
     _ = catch_close(Port),
     py_kill:all_later(Target),
     gone(Python, now_ms() + ?GONE_MS, State).
 
-died(Why, #state{port = Port, options = #{pool := Pool, grace := Grace, target := Target}, words = Words}) ->
+died(Why, State = #state{options = #{pool := Pool, grace := Grace}}) ->
     ok = py_output:not_ended(Pool, Grace, Why),
-    %% Where it crashed.
-    {Released, _} = py_last_words:release(Words),
-    lists:foreach(fun(Line) -> py_output:line(Pool, 0, 2, Line) end, Released),
-    _ = catch_close(Port),
-    py_kill:all(Target),
-    exit(normal).
+    killed(State).
 
 late(State = #state{options = #{pool := Pool, grace := Grace}}) ->
     ok = py_output:not_ended(Pool, Grace, timeout),
@@ -215,6 +233,7 @@ broken(What, State = #state{options = #{pool := Pool}}) ->
     killed(State).
 
 killed(State = #state{port = Port, options = #{target := Target, python := Python}}) ->
+    ok = log_held(State),
     _ = catch_close(Port),
     py_kill:all(Target),
     gone(Python, now_ms() + ?GONE_MS, State).
@@ -225,8 +244,17 @@ gone(Python, Until, State) ->
         true ->
             exit(normal);
         false ->
-            receive after ?LOOK_MS -> gone(Python, Until, State) end
+            receive
+                {?MODULE, whose, From, Ref} when is_pid(From) -> say_whose(From, Ref, State)
+            after ?LOOK_MS -> ok
+            end,
+            gone(Python, Until, State)
     end.
+
+%% Where it crashed, or what looked like that.
+log_held(#state{options = #{pool := Pool}, words = Words}) ->
+    {Released, _} = py_last_words:release(Words),
+    lists:foreach(fun(Line) -> py_output:line(Pool, 0, 2, Line) end, Released).
 
 catch_close(Port) ->
     try port_close(Port)

@@ -47,6 +47,8 @@ new(Send) ->
     Table = ets:new(?MODULE, [public, {write_concurrency, true}]),
     Id = erlang:unique_integer([positive]),
     true = ets:insert(Table, [{limit, ?FIRST_LIMIT}, {id, Id}]),
+    %% Of a py_port that was killed before anybody watched it.
+    lists:foreach(fun([Owner]) -> is_process_alive(Owner) orelse forget(Owner) end, ets:match(?MODULE, {'_', '_', '$1'})),
     true = ets:insert(?MODULE, {Id, Table, self()}),
     case Send of
         granted -> Table;
@@ -57,7 +59,7 @@ new(Send) ->
 id({Table}) -> {id(Table)};
 id(Table) -> ets:lookup_element(Table, id, 2).
 
-%% @doc This py_port has died.
+%% @doc This py_port has died, or is about to.
 -spec forget(pid()) -> ok.
 forget(Owner) ->
     true = ets:match_delete(?MODULE, {'_', '_', Owner}),

@@ -11,9 +11,13 @@
 
 -export_type([waiting/0]).
 
+-define(MANY, 1000).
+
 -record(waiting, {
-    %% Who waits until there is a context, and not this one.
-    callers = [] :: [{gen_server:from(), none | pid()}],
+    %% Who waits until there is a context, and not this one. Nobody tells of those that have given up, or are dead.
+    callers = #{} :: #{pid() => {gen_server:from(), none | pid()}},
+    %% When so many do, it is time to look for the dead.
+    many = ?MANY :: pos_integer(),
     starters = [] :: [gen_server:from()]
 }).
 -opaque waiting() :: #waiting{}.
@@ -41,26 +45,28 @@ start(Pool) ->
     ask_pool(Pool, fun(Source) -> {await_start, Source} end, infinity).
 
 ask_pool(Pool, Request, Timeout) ->
-    ask_pool(Pool, Request, deadline(Timeout), now_ms() + ?COMEBACK_MS).
+    ask_pool(Pool, Request, deadline(Timeout), now_ms()).
 
-ask_pool(Pool, Request, Deadline, Comeback) ->
-    Answer = case py_tables:pool(Pool) of
-        none -> gone;
-        {Pid, _} -> ask_from_chain(Pid, Request, left(Deadline))
-    end,
-    case Answer of
-        gone ->
-            case {is_to_come_back(Pool, Comeback), left(Deadline)} of
-                {false, _} -> {error, {no_such_pool, Pool}};
-                {true, 0} -> {error, timeout};
-                {true, _} -> receive after ?COMEBACK_POLL_MS -> ask_pool(Pool, Request, Deadline, Comeback) end
-            end;
-        _ ->
-            Answer
+ask_pool(Pool, Request, Deadline, LastThere) ->
+    case py_tables:pool(Pool) of
+        none ->
+            ask_again(Pool, Request, Deadline, LastThere);
+        {Pid, _} ->
+            case ask_from_chain(Pid, Request, left(Deadline)) of
+                gone -> ask_again(Pool, Request, Deadline, now_ms());
+                Answer -> Answer
+            end
     end.
 
-is_to_come_back(Pool, Comeback) ->
-    py_tables:spec(Pool) =/= none andalso now_ms() < Comeback.
+ask_again(Pool, Request, Deadline, LastThere) ->
+    case {is_to_come_back(Pool, LastThere), left(Deadline)} of
+        {false, _} -> {error, {no_such_pool, Pool}};
+        {true, 0} -> {error, timeout};
+        {true, _} -> receive after ?COMEBACK_POLL_MS -> ask_pool(Pool, Request, Deadline, LastThere) end
+    end.
+
+is_to_come_back(Pool, LastThere) ->
+    py_tables:spec(Pool) =/= none andalso now_ms() < LastThere + ?COMEBACK_MS.
 
 deadline(infinity) -> infinity;
 deadline(Ms) -> now_ms() + Ms.
@@ -93,16 +99,25 @@ new() ->
     #waiting{}.
 
 -spec awaits(none | pid(), source(), gen_server:from(), [py_unit:unit()], waiting()) -> ok | {error, term()} | {wait, waiting()}.
-awaits(Stale, Source, From, Units, Waiting = #waiting{callers = Callers}) ->
+awaits(Stale, Source, From = {Pid, _}, Units, Waiting) ->
     case answer(Stale, Units) of
         wait ->
             case is_own_start(Source, Units) of
                 true -> {error, {context_died, {start_failed, ?OWN_START}}};
-                false -> {wait, Waiting#waiting{callers = [{From, Stale} | Callers]}}
+                false ->
+                    Pruned = #waiting{callers = Callers} = pruned(Waiting),
+                    {wait, Pruned#waiting{callers = Callers#{Pid => {From, Stale}}}}
             end;
         Answer ->
             Answer
     end.
+
+%% A process waits once; when it asks again it has given up before.
+pruned(Waiting = #waiting{callers = Callers, many = Many}) when map_size(Callers) >= Many ->
+    Left = maps:filter(fun(Pid, _) -> node(Pid) =/= node() orelse is_process_alive(Pid) end, Callers),
+    Waiting#waiting{callers = Left, many = max(?MANY, 2 * map_size(Left))};
+pruned(Waiting) ->
+    Waiting.
 
 -spec awaits_start(atom(), source(), gen_server:from(), [py_unit:unit()], waiting()) -> {error, binary()} | {wait, waiting()}.
 awaits_start(Pool, Source, From, Units, Waiting = #waiting{starters = Starters}) ->
@@ -143,8 +158,8 @@ serving(Units) ->
     [Unit || Unit <- Units, not py_unit:is_draining(Unit)].
 
 tell_callers(Units, Waiting = #waiting{callers = Callers}) ->
-    Left = lists:filter(
-        fun({From, Stale}) ->
+    Left = maps:filter(
+        fun(_Pid, {From, Stale}) ->
             case answer(Stale, Units) of
                 wait -> true;
                 Answer ->

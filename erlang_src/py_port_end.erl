@@ -160,4 +160,5 @@ close_port(Port) ->
 closed(#state{callbacks = Callbacks}) ->
     ok = py_functions:remove_port(self()),
     ok = py_owed:forget(self()),
+    ok = py_grants:forget(self()),
     ok = py_callbacks:close(Callbacks).

@@ -162,8 +162,8 @@ take(#caller{id = Id, home = Home}, #route{ctx = Ctx, limit = Limit, tag = Tag})
     end.
 
 %% @doc Writes a request for which a slot is held: where its answer comes. Otherwise the slot is given back.
--spec post(py_attempt:attempt(), timeout()) -> reference() | closed | {error, Reason} when
-      Reason :: timeout | {too_large, pos_integer(), pos_integer()}.
+-spec post(py_attempt:attempt(), timeout()) ->
+    reference() | closed | withdrawn | {error, {too_large, pos_integer(), pos_integer()}}.
 post(A = #attempt{operation = Operation, flags = Flags, route = #route{owner = Owner}}, Timeout) ->
     Alias = monitor(process, Owner, [{alias, lifetime(Flags)}]),
     case write(A, Alias, Operation, Timeout) of
@@ -286,6 +286,9 @@ result(queue_full, #attempt{route = #route{pool = Pool}}) ->
 result({unsent, Why}, #attempt{slot = Slot, route = #route{limit = Limit, tag = Tag}, caller = #caller{id = Id}}) ->
     ok = py_slots:cancel(Limit, Id, Tag, Slot),
     {error, Why};
+result(withdrawn, #attempt{route = #route{pool = Pool}}) ->
+    py_tables:count(Pool, timeouts),
+    {error, timeout};
 %% The slot stays Python's until it is really done; py_port sees to it that this ends.
 result(expired, #attempt{alias = Alias, route = Route = #route{owner = Owner}}) ->
     %% First: from now on nothing comes. What came until now must not stay in the mailbox of the caller.

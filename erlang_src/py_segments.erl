@@ -49,8 +49,9 @@
 -define(LARGEST_VALUES, 8).
 %% What the node keeps for a segment or a frame that waits, beside its bytes.
 -define(HELD_BYTES, 256).
-%% How long a carrier may take to read: far longer than it takes to copy all that may wait.
--define(READ_MS, 10000).
+%% How long a carrier may take to read: far longer than it takes to copy all that may wait, and less than a supervisor waits for
+%% the end of the py_port.
+-define(READ_MS, 4000).
 %% Readers and writers of one port process with several contexts. More would copy no faster.
 -define(CARRIERS, 4).
 %% Parts of the file begin at a multiple of this: memory is given back page by page, and pages may be large.
@@ -177,7 +178,7 @@ in_map(_, Map, _Token, _Binaries, Missing) ->
 %% @doc Sends a frame and the binaries that were taken out of its values. `no_room': they have to be in it. Otherwise as
 %% py_carrier:send/6.
 -spec send(port(), Owner :: pid(), py_sender:names(), binary(), [binary()], timeout()) ->
-    py_sender:result() | late | {error, timeout}.
+    py_sender:result() | late | withdrawn.
 send(Port, Owner, Names, Frame, Binaries, Timeout) ->
     case py_writer:carriers(Port) of
         none ->

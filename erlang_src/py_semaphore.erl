@@ -110,6 +110,7 @@ take(Pool, Limit, Timeout) ->
             case py_waiters:wait(Limit, Id, 0, Timeout) of
                 timeout -> {error, max_concurrent};
                 queue_full -> {error, {queue_full, Pool}};
+                closed -> {error, {no_such_pool, Pool}};
                 _Slot -> ok
             end;
         _Slot ->
@@ -233,6 +234,7 @@ handle_call({close_limit, Pool}, _From, State) when is_atom(Pool) ->
         {{ok, Limit}, none, none} ->
             Next = serve(Limit, State),
             ok = py_limits:close(Pool),
+            ok = py_waiters:close(Limit),
             {reply, ok, Next};
         _ ->
             {reply, {error, pool_is_there}, State}

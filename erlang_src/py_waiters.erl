@@ -16,7 +16,7 @@
 %% For who gives slots back.
 -export([pass_on/3, given_back/2]).
 %% py_semaphore.
--export([serve/1, died/2, adopt/1, count/1]).
+-export([serve/1, close/1, died/2, adopt/1, count/1]).
 
 -export_type([place/0]).
 
@@ -194,8 +194,13 @@ enter(Limit, Alias, Id, Tag) ->
     %% Who serves this place before the row is there passes it over.
     case py_slots:head(Limit) >= Number andalso ets:take(?TABLE, Key) of
         [_] -> enter(Limit, Alias, Id, Tag);
-        _ -> #place{limit = Limit, number = Number, alias = Alias, id = Id, tag = Tag}
+        _ -> entered(#place{limit = Limit, number = Number, alias = Alias, id = Id, tag = Tag})
     end.
+
+%% The pool may have gone before the row was there.
+entered(Place = #place{limit = Limit, number = Number, alias = Alias}) ->
+    _ = py_limits:is_limit(Limit) orelse ets:take(?TABLE, ?KEY(Limit, Number)) =:= [] orelse (Alias ! {Alias, closed}),
+    Place.
 
 %% Handing on.
 
@@ -248,6 +253,17 @@ serve(Limit, Self) ->
         false ->
             calm(Limit)
     end.
+
+%% @doc The pool of this limit is gone, which takes no more from now on (py_limits): whoever waits is told.
+-spec close(py_slots:limit()) -> ok.
+close(Limit) ->
+    turn_away(Limit, ?KEY(Limit, (1 bsl 44) - 1), closed).
+
+%% Who waits up to this key. Somebody who lives may be about to take a row: whoever takes it has it.
+turn_away(Limit, Last, Answer) ->
+    Rows = [{{'$1', '_', '_', '_', '_'}, [{'>', '$1', ?KEY(Limit, 0)}, {'=<', '$1', Last}], ['$1']}],
+    _ = [Alias ! {Alias, Answer} || Key <- ets:select(?TABLE, Rows), {_, Alias, _, _, _} <- ets:take(?TABLE, Key)],
+    ok.
 
 %% To the first that lives, and whose context takes requests.
 hand(Limit, Slot, Holder) ->
@@ -321,10 +337,6 @@ adopt(Limits) ->
     _ = [died(Pid, []) || [Pid] <- ets:match(?TABLE, {{note, '$1'}, '_', '_'}), not is_process_alive(Pid)],
     lists:foreach(fun overtaken/1, Limits).
 
-%% Rows at places that were served. Somebody who lives may be about to take one: whoever takes it has it.
+%% At places that were served.
 overtaken(Limit) ->
-    Pattern = {'$1', '_', '_', '_', '_'},
-    Served = [{'>', '$1', ?KEY(Limit, 0)}, {'=<', '$1', ?KEY(Limit, py_slots:head(Limit))}],
-    _ = [Alias ! {Alias, lost}
-         || Key <- ets:select(?TABLE, [{Pattern, Served, ['$1']}]), {_, Alias, _, _, _} <- ets:take(?TABLE, Key)],
-    ok.
+    turn_away(Limit, ?KEY(Limit, py_slots:head(Limit)), lost).

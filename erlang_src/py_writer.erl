@@ -40,9 +40,14 @@ start_link(Port) ->
 %% @doc Those who know the port find its carriers in the same way. For its owner.
 -spec set_carriers(port(), tuple()) -> ok.
 set_carriers(Port, Carriers) ->
-    {Writer, Owner, Queue, _} = erlang:port_get_data(Port),
-    true = erlang:port_set_data(Port, {Writer, Owner, Queue, Carriers}),
-    ok.
+    try
+        {Writer, Owner, Queue, _} = erlang:port_get_data(Port),
+        true = erlang:port_set_data(Port, {Writer, Owner, Queue, Carriers}),
+        ok
+    catch
+        %% It is closed, of which its owner has yet to hear.
+        error:badarg -> ok
+    end.
 
 %% @doc Its py_carrier processes; `none' when there is no memory that it shares, or it is gone.
 -spec carriers(port()) -> tuple() | none.

@@ -3,10 +3,11 @@
 -compile([export_all, nowarn_export_all]).
 
 -include_lib("stdlib/include/assert.hrl").
+-include("../../erlang_src/py_protocol.hrl").
 
 all() ->
     [{group, Mode} || Mode <- [worker, owngil]] ++
-        [memory_is_given_back, max_requests, application_stop, hanging_atexit, no_callbacks, hostile, late_request, pools_end_side_by_side,
+        [memory_is_given_back, max_requests, application_stop, hanging_atexit, no_callbacks, hostile, frames_at_the_end, a_port_that_is_closed, late_request, pools_end_side_by_side,
          own_process, supervised, node_killed, options].
 
 groups() ->
@@ -193,6 +194,42 @@ atexit.register(pathlib.Path(names[0]).write_text, 'ran')
              Answer = py_test:join(Waits),
              ?assert(lists:member(Answer, [{ok, none}, {error, {context_died, stopped}}, {error, {no_such_pool, hostile}}]))
          end || Function <- ["spin", "stay", "leave", "fork", "os._exit, 3", "os.abort"]].
+
+%% Proves that what Python writes to the node at its end is as bounded as before: it is killed, and the log says why.
+frames_at_the_end(_Config) ->
+    _ = [begin
+             {ok, [Ctx]} = py_context_router:start_pool(writing, 1, #{shutdown_grace => 60000}),
+             ok = py:exec(Ctx, io_lib:format("
+import atexit, hostile, time
+def write():
+    hostile.frames([bytes(~w)], ~b)
+    time.sleep(600)
+atexit.register(write)
+", [binary_to_list(term_to_binary(Frame)), Times])),
+             OsPid = py_test:os_pid(writing),
+             ok = py_context_router:stop_pool(writing),
+             ?assertNot(py_test:alive(OsPid)),
+             _ = py_test_log:wait(Said)
+         end || {Frame, Times, Said} <- [{{?OP_OUTPUT_DROPPED, 1}, 100000, "too many counts of dropped lines"},
+                                         {{?OP_OUTPUT, 1, 0, <<"x">>}, 200000, "too many lines of output"},
+                                         {{99}, 1, "a frame that is malformed"}]],
+    ok.
+
+%% Proves that nobody waits for the end of a port that was closed before it was handed over.
+a_port_that_is_closed(_Config) ->
+    {ok, [Ctx]} = py_context_router:start_pool(closed, 1, #{shutdown_grace => 60000}),
+    OsPid = py_test:os_pid(closed),
+    Owner = py_test:owner_of(OsPid),
+    Port = py_test:port_of(OsPid),
+    true = erlang:suspend_process(Owner),
+    Stop = py_test:async(fun() -> py_context_router:stop_pool(closed) end),
+    py_test:eventually(fun() -> {message_queue_len, N} = process_info(Owner, message_queue_len), N > 0 end),
+    %% Before its exit signal is seen.
+    true = erlang:port_close(Port),
+    true = erlang:resume_process(Owner),
+    ?assertEqual(ok, py_test:join(Stop)),
+    ?assertNot(py_test:alive(OsPid)),
+    ?assertEqual({error, {context_died, stopped}}, py:call(Ctx, math, sqrt, [4])).
 
 %% Proves that a request that does not end is answered at once, and does not keep the rest of Python from ending.
 late_request(_Config) ->

@@ -8,7 +8,7 @@
 
 all() ->
     [plain, waits_for_a_slot, context_gone_before_the_slot, context_gone_at_the_write, context_that_was_asked_for,
-     pool_that_is_down, not_started, too_large, queue_of_slots_lost, port_process_died, late, cancelled, operation_is_dropped,
+     pool_that_is_down, not_started, too_large, withdrawn, queue_of_slots_lost, port_process_died, late, cancelled, operation_is_dropped,
      time, random_ways].
 
 %% Proves the way of most requests.
@@ -66,6 +66,10 @@ not_started(_) ->
 too_large(_) ->
     Error = {error, {too_large, 2, 1}},
     ?assertEqual({done, {result, Error}}, lists:last(way([start, {route, route(1)}, {slot, 1}, {sent, Error}], new(routed)))).
+
+%% Proves that a value that could not be handed over in its time ends the request, which is none that Python has begun.
+withdrawn(_) ->
+    ?assertEqual({done, withdrawn}, lists:last(way([start, {route, route(1)}, {slot, 1}, {sent, withdrawn}], new(routed)))).
 
 %% Proves that a request whose place in the queue is lost begins again.
 queue_of_slots_lost(_) ->

@@ -13,7 +13,8 @@ all() ->
      lowering_and_raising_under_load, every_call_takes_a_slot, overloaded_names_figures, timed_out_call_gives_its_slot_back,
      death_of_the_port_gives_slots_back, restart_of_the_semaphore, never_more_than_the_limit_run, bad_arguments,
      pools_do_not_wait_for_each_other, defaults_of_the_limit, a_pool_that_restarts_keeps_its_limit, limits_of_other_pools_by_hand,
-     no_more_than_may_wait, a_hand_over_that_was_cut_off, everybody_is_served_whoever_dies, waiters_of_a_stopped_pool].
+     no_more_than_may_wait, a_hand_over_that_was_cut_off, everybody_is_served_whoever_dies, waiters_of_a_stopped_pool,
+     waiters_by_hand_of_a_stopped_pool].
 
 init_per_suite(Config) -> ok = py_test:start([{default_pool_size, 2}]), Config.
 end_per_suite(_Config) -> py_test:stop().
@@ -409,6 +410,17 @@ waiters_of_a_stopped_pool(_) ->
     ?assertMatch({error, {context_died, stopped}}, py:await(Cast)),
     %% A caller that remembers the pool's limit.
     ?assertMatch({error, {context_died, stopped}}, py:call(Ctx, probe, echo, [1])).
+
+%% Proves the same of slots that are taken by hand.
+waiters_by_hand_of_a_stopped_pool(_) ->
+    Pool = py_test:start_pool(1, #{max_concurrent => 1}),
+    Limit = py_limits:limit(Pool),
+    ok = py_semaphore:acquire(Pool, 0),
+    Waiting = [py_test:async(fun() -> py_semaphore:acquire(Pool, infinity) end) || _ <- lists:seq(1, 3)],
+    _ = [waits(Pid) || {Pid, _} <- Waiting],
+    ok = py_context_router:stop_pool(Pool),
+    ?assertEqual([{error, {no_such_pool, Pool}}], lists:usort([py_test:join(Job) || Job <- Waiting])),
+    ?assertEqual(0, py_waiters:count(Limit)).
 
 %% Until the process is waiting for a message.
 waits(Pid) ->

@@ -8,7 +8,7 @@ suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
     [tables_belong_to_the_top, workers_are_killed_under_load, pool_is_killed, every_pool_is_killed,
-     python_dies_while_it_counts].
+     python_dies_while_it_counts, starts_that_fail].
 
 init_per_testcase(_Case, Config) ->
     ok = py_test:start([{max_concurrent, 200}]),
@@ -22,6 +22,21 @@ tables_belong_to_the_top(_) ->
     Tables = [Table || Table <- ets:all(), is_atom(Table), lists:prefix("py_", atom_to_list(Table))],
     _ = [?assert(lists:member(Table, Tables)) || Table <- [py_routes, py_registrations, py_state, py_atoms]],
     ?assertEqual([], [{Table, Owner} || Table <- Tables, Owner <- [ets:info(Table, owner)], Owner =/= Top]).
+
+%% Proves that port processes that never become ready leave no rows, whether they fail or are killed.
+starts_that_fail(_) ->
+    Owners = fun() -> lists:sort(lists:append(ets:match(py_grants, {'_', '_', '$1'}))) end,
+    Before = Owners(),
+    {error, _} = py_context_router:start_pool(failing, 1, #{preload => <<"raise ValueError">>}),
+    ?assertEqual(Before, Owners()),
+    Start = py_test:async(fun() -> py_context_router:start_pool(hanging, 1, #{preload => <<"import time\ntime.sleep(600)">>}) end),
+    py_test:eventually(fun() -> length(Owners() -- Before) =:= 1 end),
+    [Killed] = Owners() -- Before,
+    exit(Killed, kill),
+    ?assertMatch({error, _}, py_test:join(Start)),
+    Pool = py_test:start_pool(1, #{}),
+    ?assertEqual(Before, Owners() -- [py_test:owner_of(py_test:os_pid(Pool))]),
+    ok = py_test:stop_pool(Pool).
 
 %% Proves that calls go on and nothing is forgotten while every worker of the top supervisor is killed, one after the
 %% other: the pools' own supervisor is not one of them.
