@@ -371,11 +371,9 @@ handle_info({'EXIT', _, normal}, State) ->
     {noreply, State};
 handle_info({'EXIT', Pid, Reason}, State = #state{route = #route{pool = contexts}}) when is_pid(Pid); is_port(Pid) ->
     {stop, Reason, State};
-handle_info({'EXIT', _, _} = Exit, State) ->
-    %% A context of a pool is everybody's: a process that has linked itself to it does not take it along. What its own
-    %% supervisor says is OTP's business, and does not come here.
-    py_unexpected:message(Exit, State);
 handle_info(Message, State) ->
+    %% `EXIT' too: a context of a pool is everybody's, and a process that has linked itself to it does not take it along. What
+    %% its own supervisor says is OTP's business, and does not come here.
     py_unexpected:message(Message, State).
 
 %% Everybody who looks for it finds it gone, and why, before it is.

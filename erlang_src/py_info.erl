@@ -139,7 +139,7 @@ pool_stats(Pool, #{calls := Calls, units := Units}, #{size := Size, mode := Mode
       mode => Mode,
       isolation => Isolation,
       contexts => [Ctx || #route{ctx = Ctx} <- lists:keysort(#route.id, Routes)],
-      in_flight => lists:sum([py_slots:in_flight(Limit, Tag) || #route{tag = Tag, limit = Limit} <- Routes]),
+      in_flight => lists:sum([py_slots_audit:in_flight(Limit, Tag) || #route{tag = Tag, limit = Limit} <- Routes]),
       max_concurrent => of_limit(Pool, fun py_slots:max/1),
       waiting => of_limit(Pool, fun py_waiters:count/1),
       queued => lists:sum([N || #{contexts := Contexts} <- Ports, #{queued := N} <- maps:values(Contexts)]),

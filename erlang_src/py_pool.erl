@@ -145,8 +145,7 @@ handle_info(drain, State) ->
     {noreply, drain(State)};
 handle_info({'EXIT', _, normal}, State) ->
     {noreply, State};
-%% `EXIT' comes from a process that is linked to this one, which none of ours is but our supervisor, which OTP obeys: it ends no
-%% pool.
+%% `EXIT' comes from a process that is linked to this one: of ours our supervisor alone, which OTP obeys. It ends no pool.
 handle_info(Message, State) ->
     py_unexpected:message(Message, State).
 
@@ -335,8 +334,7 @@ drain_owner(Owner, State = #state{units = Units}) ->
 
 drain(State = #state{units = Units}) ->
     Next = maps:fold(fun drain/3, State, maps:filter(fun(_, Unit) -> py_unit:is_draining(Unit) end, Units)),
-    _ = [erlang:send_after(?DRAIN_POLL_MS, self(), drain)
-         || lists:any(fun py_unit:is_draining/1, maps:values(Next#state.units))],
+    _ = [erlang:send_after(?DRAIN_POLL_MS, self(), drain) || lists:any(fun py_unit:is_draining/1, maps:values(Next#state.units))],
     Next.
 
 drain(Id, Unit, State) ->
@@ -349,7 +347,7 @@ drain(Id, Unit, State) ->
     end.
 
 is_idle(Unit) ->
-    lists:all(fun(#route{limit = Limit, tag = Tag}) -> py_slots:in_flight(Limit, Tag) =:= 0 end, maps:values(py_unit:contexts(Unit))).
+    lists:all(fun(#route{limit = Limit, tag = Tag}) -> py_slots_audit:in_flight(Limit, Tag) =:= 0 end, maps:values(py_unit:contexts(Unit))).
 
 tasks_left(Id, Tasks, State) ->
     case py_unit:tasks_left(Tasks, now_ms(), unit(Id, State)) of

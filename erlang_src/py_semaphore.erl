@@ -124,7 +124,7 @@ release() ->
 %% @doc Gives back a slot that was taken by {@link acquire/2}; without one, nothing happens.
 -spec release(atom()) -> ok.
 release(Pool) ->
-    _ = py_slots:release_by_hand(limit(Pool), py_pid:self_id()),
+    _ = py_slots_audit:release_by_hand(limit(Pool), py_pid:self_id()),
     ok.
 
 %% For py_waiters.
@@ -158,7 +158,7 @@ tell(Message) ->
 %% @doc The error of a request that got no slot within its timeout.
 -spec overloaded(py_slots:limit()) -> {error, {overloaded, non_neg_integer(), pos_integer()}}.
 overloaded(Limit) ->
-    {error, {overloaded, py_slots:held(Limit), py_slots:max(Limit)}}.
+    {error, {overloaded, py_slots_audit:held(Limit), py_slots:max(Limit)}}.
 
 %% For pools.
 
@@ -208,7 +208,7 @@ handle_continue(adopt, State) ->
     {noreply, lists:foldl(fun adopt/2, State, Limits)}.
 
 adopt(Limit, State) ->
-    Next = case py_slots:in_debt(Limit) of
+    Next = case py_slots_audit:in_debt(Limit) of
         true -> settle_later(Limit, indebted(Limit, State));
         false -> State
     end,
@@ -224,7 +224,7 @@ handle_call(served, _From, State) ->
     {reply, ok, State};
 handle_call({current, Limit} = Request, From, State) ->
     known(Limit, Request, From, State, fun() ->
-        Held = py_slots:audit(Limit, fun py_tags:is_live/1),
+        Held = py_slots_audit:audit(Limit, fun py_tags:is_live/1),
         {reply, Held, serve(Limit, State)}
     end);
 handle_call({set_max, Limit, Max} = Request, From, State) when is_integer(Max), Max > 0, Max =< ?LARGEST ->
@@ -327,7 +327,7 @@ watch(Limit, State = #state{watched = Watched}) ->
     State#state{watched = Watched#{Limit => []}}.
 
 audit(Limit, State) ->
-    _ = py_slots:audit(Limit, fun py_tags:is_live/1),
+    _ = py_slots_audit:audit(Limit, fun py_tags:is_live/1),
     serve(Limit, State).
 
 set_max(Limit, Max, State) ->
@@ -343,7 +343,7 @@ indebted(Limit, State) ->
 
 %% Gives out what can be given.
 serve(Limit, State) ->
-    _ = py_slots:is_indebted(Limit) andalso not py_slots:in_debt(Limit) andalso py_slots:set_indebted(Limit, false),
+    _ = py_slots:is_indebted(Limit) andalso not py_slots_audit:in_debt(Limit) andalso py_slots:set_indebted(Limit, false),
     ok = py_waiters:serve(Limit),
     State.
 
@@ -351,9 +351,9 @@ settle_later(Limit, State = #state{settling = Settling}) ->
     State#state{settling = Settling#{erlang:start_timer(?SETTLE_MS, self(), settle) => Limit}}.
 
 settle(Limit, State) ->
-    case {py_limits:is_limit(Limit) andalso py_slots:in_debt(Limit), is_settling(Limit, State)} of
+    case {py_limits:is_limit(Limit) andalso py_slots_audit:in_debt(Limit), is_settling(Limit, State)} of
         {true, false} -> settle_later(Limit, State);
-        {false, false} -> ok = py_slots:settle(Limit), State;
+        {false, false} -> ok = py_slots_audit:settle(Limit), State;
         %% The limit has been changed again since.
         {_, true} -> State
     end.

@@ -13,6 +13,8 @@
 %% it is done. They are entries of a second region, so that they are seen where a context's requests are counted.
 -module(py_slots).
 
+-include("py_slots.hrl").
+
 %% The limit.
 -export([new/3, set_max/2, max/1, max_queued/1, set_max_queued/2]).
 %% Any process.
@@ -22,42 +24,18 @@
 %% py_waiters and py_semaphore.
 -export([waiting/1, set_waiting/3, set_waiting/2, is_indebted/1, set_indebted/2]).
 -export([enter/1, head/1, pop/1, queued/1, number/1]).
--export([reserve/2, unreserve/3, hand/5, is_held/4, give_back/4, effective_max/1, release_by_hand/2]).
--export([sweep_tag/2, audit/2, held/1, in_debt/1, settle/1, in_flight/2]).
+-export([reserve/2, unreserve/3, hand/5, is_held/4, give_back/4, effective_max/1]).
+%% py_slots_audit.
+-export([free/3, came/3]).
 
 -export_type([limit/0, slot/0, answer/0, waiting/0]).
 
--opaque limit() :: atomics:atomics_ref().
+-type limit() :: atomics:atomics_ref().
 -type slot() :: pos_integer().
 %% What a slot waits for: the address of an alias, and whether that is a stream's.
 -type answer() :: non_neg_integer().
 %% 0: nobody waits. 1: somebody does, and py_semaphore may not know. 2: it knows, and looks after them.
 -type waiting() :: 0..2.
-
--define(MAX, 1).            % entries in use
--define(WAITING, 2).        % waiting(); unless 0, newcomers queue, and whoever gives a slot back looks who waits
--define(HIGH, 3).           % entries beyond are free: ?MAX, or after a shrink what it was
--define(NOMINAL, 4).        % the limit as it was asked for
--define(NESTED, 5).         % how many entries of the second region have ever been taken: where to look for a free one
--define(INDEBTED, 6).       % 1: more may be held than the limit says, and py_semaphore alone gives slots to those that wait
--define(MAX_QUEUED, 7).     % how many may wait; -1: any number
--define(NUMBER, 8).         % of this limit
--define(HEAD, 9).           % the place in the queue that was served last
--define(TAIL, 10).          % the place in the queue that was taken last
--define(ENTRY, 10).         % + slot
--define(ANSWER, (?ENTRY + ?CAPACITY + ?NESTED_CAPACITY)).   % + slot: the answer() to what the entry's request asked
-%% A third of a MiB for both regions. More requests of one pool are never in Python's hands.
--define(CAPACITY, 16384).
-%% The second region. A nested request that finds no free entry within some tries goes without.
--define(NESTED_CAPACITY, 4096).
--define(NESTED_TRIES, 64).
-
--define(TAG_SHIFT, 29).
--define(TAG_MASK, 16#3fff).
--define(VALUE(Id, Tag), ((Id) bor ((Tag) bsl ?TAG_SHIFT))).
-%% Between two requests, while somebody waits: of the process that hands it on.
--define(RESERVED(Holder), ((Holder) bor 1)).
--define(TAG_OF(Value), (((Value) bsr ?TAG_SHIFT) band ?TAG_MASK)).
 
 %% The limit
 
@@ -267,7 +245,7 @@ sent(Limit, Id, Tag, Slot) ->
 cancel(_Limit, _Id, _Tag, 0) ->
     ok;
 cancel(Limit, Id, Tag, Slot) ->
-    _ = give_back(Limit, Id, Tag, Slot) andalso is_of_limit(Slot) andalso py_waiters:given_back(Limit, Slot),
+    _ = give_back(Limit, Id, Tag, Slot) andalso ?IS_OF_LIMIT(Slot) andalso py_waiters:given_back(Limit, Slot),
     ok.
 
 %% @doc The same without a look who waits. Whether there was anything to give back.
@@ -276,6 +254,8 @@ give_back(Limit, Id, Tag, Slot) ->
     Value = ?VALUE(Id, Tag),
     free(Limit, Slot, Value) orelse free(Limit, Slot, Value bor 1).
 
+%% @doc The entry, if this is what it holds. Whoever waits is not looked for.
+-spec free(limit(), slot(), Entry :: pos_integer()) -> boolean().
 free(Limit, Slot, Value) ->
     case atomics:compare_exchange(Limit, ?ENTRY + Slot, Value, 0) of
         ok ->
@@ -288,8 +268,6 @@ free(Limit, Slot, Value) ->
 %% Slots that are taken by hand are for no context.
 released(0) -> ok;
 released(Tag) -> py_counters:released(Tag).
-
-is_of_limit(Slot) -> Slot =< ?CAPACITY.
 
 %% @doc Gives back the slot of a reply. `unknown': the port process of `Owner' has no such request; whatever holds the slot
 %% keeps it. The port's word alone gives nothing back, since pools of several port processes share a limit.
@@ -323,7 +301,8 @@ started(_Limit, _Slot, _Owner) ->
 kind(Answer) when Answer band 1 =:= 0 -> plain;
 kind(_Answer) -> stream.
 
-%% This answer does not come twice: the slot may be somebody else's by now, who has not said yet what answer that waits for.
+%% @doc This answer does not come twice: the slot may be somebody else's by now, who has not said yet what answer that waits for.
+-spec came(limit(), slot(), answer()) -> ok.
 came(Limit, Slot, Answer) ->
     _ = atomics:compare_exchange(Limit, ?ANSWER + Slot, Answer, 0),
     ok.
@@ -338,14 +317,14 @@ take_back(Limit, Slot, Owner, Value, Counters) ->
     case Tag > 0 andalso py_counters:owner(Counters, Tag) of
         Owner ->
             %% When somebody waits it is not given back, but becomes ours until it is handed on.
-            IsWanted = is_of_limit(Slot) andalso atomics:get(Limit, ?WAITING) > 0,
+            IsWanted = ?IS_OF_LIMIT(Slot) andalso atomics:get(Limit, ?WAITING) > 0,
             Next = case IsWanted of true -> ?RESERVED(Owner); false -> 0 end,
             case atomics:compare_exchange(Limit, ?ENTRY + Slot, Value, Next) of
                 ok ->
                     ok = py_counters:answered(Counters, Tag),
                     _ = case IsWanted of
                         true -> py_waiters:pass_on(Limit, Slot, Owner);
-                        false -> is_of_limit(Slot) andalso py_waiters:given_back(Limit, Slot)
+                        false -> ?IS_OF_LIMIT(Slot) andalso py_waiters:given_back(Limit, Slot)
                     end,
                     true;
                 %% The caller has marked it as sent in this moment.
@@ -354,121 +333,4 @@ take_back(Limit, Slot, Owner, Value, Counters) ->
             end;
         _ ->
             false
-    end.
-
-%% @doc Gives back a slot that was taken by hand: one of `Id' if there is one, else anybody's, since a semaphore may be
-%% taken in one process and given back in another.
--spec release_by_hand(limit(), py_pid:id()) -> ok | none.
-release_by_hand(Limit, Id) ->
-    Held = [{Slot, Value} || {Slot, Value} <- entries(Limit), ?TAG_OF(Value) =:= 0, Value band 1 =:= 0],
-    {Own, Others} = lists:partition(fun({_, Value}) -> Value =:= Id end, Held),
-    case lists:search(fun({Slot, Value}) -> free(Limit, Slot, Value) end, Own ++ Others) of
-        {value, {Slot, _}} -> py_waiters:given_back(Limit, Slot);
-        false -> none
-    end.
-
-%% All of them
-
-%% @doc Exactly how many requests hold an entry for a context, those in chains of calls too. Reads every entry.
--spec in_flight(limit(), py_counters:tag()) -> non_neg_integer().
-in_flight(Limit, Tag) ->
-    length([Slot || {Slot, Value} <- nested_entries(Limit) ++ entries(Limit), ?TAG_OF(Value) =:= Tag]).
-
-%% @doc The context has stopped. Its port process may be there, and answers what was sent to it all the same: it owes that
-%% from now on without a slot.
--spec sweep_tag(limit(), py_counters:tag()) -> ok.
-sweep_tag(Limit, Tag) ->
-    Owner = py_pid:pid(py_counters:owner(py_counters:ref(), Tag), py_pid:template()),
-    IsThere = is_process_alive(Owner),
-    lists:foreach(
-        fun({Slot, Value}) when ?TAG_OF(Value) =:= Tag -> sweep(Limit, Slot, Value, IsThere, Owner);
-           (_Other) -> ok
-        end,
-        nested_entries(Limit) ++ entries(Limit)).
-
-sweep(Limit, Slot, Value, false, _Owner) ->
-    case answer_of(Limit, Slot, Value) of
-        gone -> ok;
-        Answer -> _ = drop(Limit, Slot, Value, Answer), ok
-    end;
-sweep(Limit, Slot, Value, true, Owner) ->
-    case answer_of(Limit, Slot, Value) of
-        Answer when is_integer(Answer), Answer > 0, Answer band 1 =:= 0 ->
-            ok = py_owed:add(Answer bsr 1, Owner),
-            case drop(Limit, Slot, Value, Answer) of
-                true -> ok;
-                false -> py_owed:remove(Answer bsr 1)
-            end;
-        gone ->
-            ok;
-        StreamOrNone ->
-            _ = drop(Limit, Slot, Value, StreamOrNone),
-            ok
-    end.
-
-%% What a request waits for that was seen to hold an entry. The entry is looked at last: somebody else may have it by now.
-answer_of(Limit, Slot, Value) ->
-    Answer = atomics:get(Limit, ?ANSWER + Slot),
-    case atomics:get(Limit, ?ENTRY + Slot) bor 1 =:= Value bor 1 of
-        true -> Answer;
-        false -> gone
-    end.
-
-%% Frees an entry whose request may be answered all the same: that answer is not to be taken for that of who has the slot
-%% next. Its caller may mark it as sent in this moment.
-drop(Limit, Slot, Value, Answer) ->
-    ok = came(Limit, Slot, Answer),
-    free(Limit, Slot, Value) orelse free(Limit, Slot, Value bor 1).
-
-%% @doc Frees what dead processes left: entries that were not sent, or that went to a context that is gone (`IsLive'
-%% says so). Returns how many slots are held.
--spec audit(limit(), fun((py_counters:tag()) -> boolean())) -> non_neg_integer().
-audit(Limit, IsLive) ->
-    Template = py_pid:template(),
-    IsHeld = fun({Slot, Value}) ->
-        case abandoned(Value, Template, IsLive) andalso answer_of(Limit, Slot, Value) of
-            Answer when is_integer(Answer) -> not drop(Limit, Slot, Value, Answer);
-            _ -> atomics:get(Limit, ?ENTRY + Slot) =/= 0
-        end
-    end,
-    _ = [IsHeld(Entry) || Entry <- nested_entries(Limit)],
-    length(lists:filter(IsHeld, entries(Limit))).
-
-abandoned(Value, Template, IsLive) ->
-    Tag = ?TAG_OF(Value),
-    (Value band 1 =:= 0 orelse Tag =:= 0 orelse not IsLive(Tag)) andalso not is_process_alive(py_pid:pid(Value, Template)).
-
-%% @doc Whether slots beyond the limit are held: true for a while after a shrink.
--spec in_debt(limit()) -> boolean().
-in_debt(Limit) ->
-    Max = atomics:get(Limit, ?MAX),
-    lists:any(fun({Slot, _}) -> Slot > Max end, entries(Limit)).
-
-%% @doc Entries beyond the limit are not looked at any more. Only when none has been held for a while: somebody may have
-%% read the old limit just before it was lowered, and not have claimed yet.
--spec settle(limit()) -> ok.
-settle(Limit) ->
-    atomics:put(Limit, ?HIGH, atomics:get(Limit, ?MAX)).
-
-%% @doc How many slots are held, dead takers included.
--spec held(limit()) -> non_neg_integer().
-held(Limit) ->
-    length(entries(Limit)).
-
-entries(Limit) ->
-    entries(Limit, atomics:get(Limit, ?HIGH), 0, []).
-
-%% Taken one after the other, so none beyond as many as have been taken yet.
-nested_entries(Limit) ->
-    case atomics:get(Limit, ?NESTED) of
-        0 -> [];
-        Taken -> entries(Limit, ?CAPACITY + 1 + min(Taken, ?NESTED_CAPACITY - 1), ?CAPACITY, [])
-    end.
-
-entries(_Limit, Last, Last, Acc) ->
-    Acc;
-entries(Limit, Slot, Last, Acc) ->
-    case atomics:get(Limit, ?ENTRY + Slot) of
-        0 -> entries(Limit, Slot - 1, Last, Acc);
-        Value -> entries(Limit, Slot - 1, Last, [{Slot, Value} | Acc])
     end.

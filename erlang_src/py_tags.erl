@@ -69,7 +69,7 @@ is_live(Tag) -> ets:member(?TABLE, Tag).
 close_of(Limit, Tag, T = #tags{free = Free}) ->
     ok = py_counters:close(Tag),
     true = ets:delete(?TABLE, Tag),
-    ok = py_slots:sweep_tag(Limit, Tag),
+    ok = py_slots_audit:sweep_tag(Limit, Tag),
     T#tags{free = queue:in(Tag, Free)}.
 
 watch(Owner, T = #tags{owners = Owners}) ->

@@ -236,7 +236,7 @@ serve(Limit) ->
 
 serve(Limit, Self) ->
     %% While more is held than the limit says, all is counted.
-    IsFull = py_slots:is_indebted(Limit) andalso py_slots:held(Limit) >= py_slots:effective_max(Limit),
+    IsFull = py_slots:is_indebted(Limit) andalso py_slots_audit:held(Limit) >= py_slots:effective_max(Limit),
     case not IsFull andalso py_slots:queued(Limit) > 0 andalso py_slots:reserve(Limit, Self) of
         Slot when is_integer(Slot) ->
             case hand(Limit, Slot, Self) of

@@ -245,9 +245,9 @@ nested_entries(_) ->
     ?assertEqual(full, py_slots:take(Slots, Id, Tag)),
     Nested = [py_slots:take_nested(Slots, Id, Tag) || _ <- lists:seq(1, 100)],
     ?assertEqual(100, length(lists:usort(Nested))),
-    ?assertEqual(Max, py_slots:held(Slots)),
+    ?assertEqual(Max, py_slots_audit:held(Slots)),
     ?assertEqual(Max, py_semaphore:current()),
-    ?assertEqual(Max + 100, py_slots:in_flight(Slots, Tag)),
+    ?assertEqual(Max + 100, py_slots_audit:in_flight(Slots, Tag)),
     ?assertEqual(Max + 100, py_counters:load(Tag)),
     lists:foreach(fun(Slot) -> py_slots:sent(Slots, Id, Tag, Slot) end, Nested),
     {Answered, Cancelled} = lists:split(50, Nested),
@@ -256,7 +256,7 @@ nested_entries(_) ->
     %% A second time changes nothing.
     lists:foreach(fun(Slot) -> ?assertEqual(unknown, py_slots:answered(Slots, Slot, 7, Id)) end, Nested),
     lists:foreach(fun(Slot) -> ?assertEqual(unknown, py_slots:started(Slots, Slot, Id)) end, Nested),
-    ?assertEqual({0, 0, 0}, {py_slots:held(Slots), py_slots:in_flight(Slots, Tag), py_counters:load(Tag)}).
+    ?assertEqual({0, 0, 0}, {py_slots_audit:held(Slots), py_slots_audit:in_flight(Slots, Tag), py_counters:load(Tag)}).
 
 %% Proves that more nested requests than there are entries go without one, and entries that are free again are found.
 nested_entries_are_bounded(_) ->
@@ -267,11 +267,11 @@ nested_entries_are_bounded(_) ->
     ?assertEqual(0, py_slots:take_nested(Slots, Id, Tag)),
     ok = py_slots:sent(Slots, Id, Tag, 0),
     ok = py_slots:cancel(Slots, Id, Tag, 0),
-    ?assertEqual(4096, py_slots:in_flight(Slots, Tag)),
+    ?assertEqual(4096, py_slots_audit:in_flight(Slots, Tag)),
     ok = py_counters:close(Tag),
     ?assertEqual(closed, py_slots:take_nested(Slots, Id, Tag)),
-    ok = py_slots:sweep_tag(Slots, Tag),
-    ?assertEqual(0, py_slots:in_flight(Slots, Tag)),
+    ok = py_slots_audit:sweep_tag(Slots, Tag),
+    ?assertEqual(0, py_slots_audit:in_flight(Slots, Tag)),
     ok = py_counters:open(Tag, self()),
     Again = py_slots:take_nested(Slots, Id, Tag),
     ?assert(Again > 0),
@@ -283,7 +283,7 @@ nested_entries_of_a_closed_context(_) ->
     ok = py_counters:close(Tag),
     Closed = py_counters:load(Tag),
     ?assertEqual(closed, py_slots:take_nested(Slots, Id, Tag)),
-    ?assertEqual({Closed, 0}, {py_counters:load(Tag), py_slots:in_flight(Slots, Tag)}).
+    ?assertEqual({Closed, 0}, {py_counters:load(Tag), py_slots_audit:in_flight(Slots, Tag)}).
 
 %% Proves that nothing is left of nested requests whose process died before it sent them, or whose context is gone.
 nested_entries_are_swept_and_audited(_) ->
@@ -296,11 +296,11 @@ nested_entries_are_swept_and_audited(_) ->
         Slot
     end),
     Mine = py_slots:take_nested(Slots, Id, Tag),
-    ?assertEqual(0, py_slots:audit(Slots, fun(_) -> true end)),
-    ?assertEqual(2, py_slots:in_flight(Slots, Tag)),
+    ?assertEqual(0, py_slots_audit:audit(Slots, fun(_) -> true end)),
+    ?assertEqual(2, py_slots_audit:in_flight(Slots, Tag)),
     ok = answer(Slots, Sent),
     ok = answer(Slots, Mine),
-    ?assertEqual(0, py_slots:in_flight(Slots, Tag)).
+    ?assertEqual(0, py_slots_audit:in_flight(Slots, Tag)).
 
 %% Proves that the answer to a caller that was killed just after it wrote does not give back the slot of who has it now.
 answer_to_who_had_the_slot_before(_) ->
@@ -310,13 +310,13 @@ answer_to_who_had_the_slot_before(_) ->
         ok = py_slots:expect(Slots, Taken, 7 bsl 1),
         Taken
     end),
-    ?assertEqual(0, py_slots:audit(Slots, fun(_) -> true end)),
+    ?assertEqual(0, py_slots_audit:audit(Slots, fun(_) -> true end)),
     Mine = [py_slots:take(Slots, Id, Tag) || _ <- lists:seq(1, py_slots:effective_max(Slots))],
     ?assert(lists:member(Slot, Mine)),
     ?assertEqual(unknown, py_slots:answered(Slots, Slot, 7, Id)),
-    ?assertEqual(length(Mine), py_slots:held(Slots)),
+    ?assertEqual(length(Mine), py_slots_audit:held(Slots)),
     _ = [ok = answer(Slots, S) || S <- Mine],
-    ?assertEqual(0, py_slots:held(Slots)).
+    ?assertEqual(0, py_slots_audit:held(Slots)).
 
 %% Proves the same of the answer to a request whose context has stopped, while its port process is there.
 answer_of_a_stopped_context(_) ->
@@ -329,14 +329,14 @@ answer_of_a_stopped_context(_) ->
                 ok = py_slots:sent(Slots, Id, Tag, Slot),
                 Slot
             end || Answer <- [7 bsl 1 + 1, Alias bsl 1]],
-    ok = py_slots:sweep_tag(Slots, Tag),
+    ok = py_slots_audit:sweep_tag(Slots, Tag),
     Mine = [py_slots:take(Slots, Id, Tag + 1) || _ <- lists:seq(1, py_slots:effective_max(Slots))],
     ?assertEqual(Sent, Sent -- (Sent -- Mine)),
     ?assertEqual([unknown, unknown], [py_slots:answered(Slots, Slot, Address, Id) || {Slot, Address} <- lists:zip(Sent, [7, Alias])]),
-    ?assertEqual(length(Mine), py_slots:held(Slots)),
+    ?assertEqual(length(Mine), py_slots_audit:held(Slots)),
     _ = [ok = answer(Slots, S) || S <- Mine],
     ok = py_owed:remove(Alias),
-    ?assertEqual(0, py_slots:held(Slots)).
+    ?assertEqual(0, py_slots_audit:held(Slots)).
 
 %% Proves that the context that waits for a callback is reached also while its port process is being replaced.
 home_that_takes_no_more_requests(_) ->

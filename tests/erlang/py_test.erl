@@ -218,7 +218,7 @@ nothing_left() ->
     eventually(fun() -> ets:tab2list(py_callbacks) =:= [] end),
     no_slots_taken(),
     lists:foreach(
-        fun({Tag, _, Limit}) -> eventually(fun() -> py_slots:in_flight(Limit, Tag) =:= 0 end) end,
+        fun({Tag, _, Limit}) -> eventually(fun() -> py_slots_audit:in_flight(Limit, Tag) =:= 0 end) end,
         ets:tab2list(py_tags)).
 
 %% OS processes.

@@ -44,7 +44,7 @@ tables() ->
     [Table || Table <- ets:all(), ets:info(Table, owner) =:= Owner, ets:info(Table, named_table)].
 
 in_flight() ->
-    lists:sum([py_slots:in_flight(Limit, Tag) || {Tag, _, Limit} <- ets:tab2list(py_tags)]).
+    lists:sum([py_slots_audit:in_flight(Limit, Tag) || {Tag, _, Limit} <- ets:tab2list(py_tags)]).
 
 waiting_messages() ->
     [{Name, N} || Name <- registered(), Pid <- [whereis(Name)], is_pid(Pid),
