@@ -146,30 +146,30 @@ PyRef read_keywords(TermReader& body, const PythonTypes& types, Arguments& argum
 
 }  // namespace
 
-PyObject* Calling::name(std::string_view text) {
-  if (const auto found = names_.find(text); found != names_.end()) return found->second.get();
+Calling::Name* Calling::name(std::string_view text) {
+  if (const auto found = names_.find(text); found != names_.end()) return &found->second;
   PyObject* object = PyUnicode_FromStringAndSize(text.data(), static_cast<Py_ssize_t>(text.size()));
   if (object == nullptr) return nullptr;
   PyUnicode_InternInPlace(&object);
-  if (names_.size() >= kMaxCachedNames) names_.clear();
-  return names_.emplace(std::string(text), PyRef::steal(object)).first->second.get();
+  // The end of a module runs Python code, which may come here.
+  if (names_.size() >= kMaxCachedNames) static_cast<void>(std::exchange(names_, {}));
+  return &names_.emplace(std::string(text), Name{PyRef::steal(object), {}}).first->second;
 }
 
 PyRef Calling::module(std::string_view text) {
-  auto name_object = PyRef::borrow(name(text));
-  if (!name_object) return {};
-  auto present = PyRef::steal(PyImport_GetModule(name_object.get()));
-  if (!present && PyErr_Occurred() != nullptr) return {};
+  const Name* const known = name(text);
+  if (known == nullptr) return {};
+  const auto interned = known->text.copy();
   // A module in sys.modules may still be importing in another thread; PyImport_Import waits for it. Once seen complete
   // it stays so, and a replaced one is another object.
-  if (const auto found = modules_.find(text);
-      present && found != modules_.end() && found->second.get() == present.get())
-    return present;
-  auto imported = PyRef::steal(PyImport_Import(name_object.get()));
-  if (imported) {
-    if (modules_.size() >= kMaxCachedNames) modules_.clear();
-    modules_.insert_or_assign(std::string(text), imported.copy());
+  if (PyObject* const seen = known->module.get(); seen != nullptr) {
+    auto present = PyRef::borrow(PyDict_GetItemWithError(PyImport_GetModuleDict(), interned.get()));
+    if (present.get() == seen) return present;
+    PyErr_Clear();
   }
+  auto imported = PyRef::steal(PyImport_Import(interned.get()));
+  // Its code may have called others meanwhile.
+  if (Name* const now = imported ? name(text) : nullptr) now->module = imported.copy();
   return imported;
 }
 
@@ -177,8 +177,9 @@ PyRef Calling::attribute(PyObject* object, std::string_view dotted) {
   auto current = PyRef::borrow(object);
   while (current) {
     const std::size_t dot = dotted.find('.');
-    auto part = PyRef::borrow(name(dotted.substr(0, dot)));
-    if (!part) return {};
+    const Name* const known = name(dotted.substr(0, dot));
+    if (known == nullptr) return {};
+    const auto part = known->text.copy();
     current = PyRef::steal(PyObject_GetAttr(current.get(), part.get()));
     if (dot == std::string_view::npos) break;
     dotted.remove_prefix(dot + 1);
@@ -189,8 +190,9 @@ PyRef Calling::attribute(PyObject* object, std::string_view dotted) {
 PyRef Calling::function(std::string_view module_text, std::string_view function_text, const Namespaces& namespaces) {
   if (module_text == "__main__") {
     const std::size_t dot = function_text.find('.');
-    auto first = PyRef::borrow(name(function_text.substr(0, dot)));
-    if (!first) return {};
+    const Name* const known = name(function_text.substr(0, dot));
+    if (known == nullptr) return {};
+    const auto first = known->text.copy();
     for (PyObject* globals : {namespaces.own, namespaces.shared}) {
       auto found = PyRef::borrow(PyDict_GetItemWithError(globals, first.get()));
       if (found)

@@ -43,8 +43,12 @@ class Calling {
   template <typename T>
   using ByText = std::unordered_map<std::string, T, TextHash, std::equal_to<>>;
 
-  /// The interned str of a name; borrowed. Null with a Python error set.
-  PyObject* name(std::string_view text);
+  struct Name {
+    PyRef text;    ///< an interned str
+    PyRef module;  ///< of this name, when one was seen fully imported
+  };
+  /// Valid until the next call. Null with a Python error set.
+  Name* name(std::string_view text);
   PyRef module(std::string_view text);
   PyRef function(std::string_view module_text, std::string_view function_text, const Namespaces& namespaces);
   PyRef attribute(PyObject* object, std::string_view dotted);
@@ -53,8 +57,7 @@ class Calling {
   PyRef compile_expression(std::string_view code);
 
   const PythonTypes& types_;
-  ByText<PyRef> names_;
-  ByText<PyRef> modules_;             ///< modules that were seen fully imported
+  ByText<Name> names_;
   ByText<PyRef> compiled_;            ///< code of expressions
   std::vector<PyObject*> arguments_;  ///< scratch of call(); empty between calls, moved out during one
 };

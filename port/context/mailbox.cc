@@ -63,7 +63,7 @@ std::optional<Request> Mailbox::pop(const Wanted& wanted) {
         std::ranges::find_if(*lane, [&wanted](const Request& waiting) { return wanted.includes(waiting.message); });
     if (found == lane->end()) continue;
     request.emplace(std::move(*found));
-    lane->erase(found);
+    found == lane->begin() ? lane->pop_front() : static_cast<void>(lane->erase(found));
     cancels_ -= is_cancel(*request) ? 1 : 0;
     returned_in_chains_ -= returns_in_chain(*request) ? 1 : 0;
     break;

@@ -57,6 +57,14 @@ class Mailbox {
   std::optional<Request> pop(const Wanted& wanted = {});
   /// True when pop() would give something, or, with nested_only, when there was an alarm.
   bool has(const Wanted& wanted) const;
+  /// Whether the request that pop() would give is such a one.
+  template <typename Predicate>
+  bool next_is(const Predicate& is_it) const {
+    if (empty()) return false;
+    const MutexLock lock(mu_);
+    const std::deque<Request>& lane = nested_.empty() ? ordinary_ : nested_;
+    return !lane.empty() && is_it(lane.front());
+  }
   bool empty() const { return size_.load(std::memory_order_acquire) == 0; }
   bool has_cancels() const { return cancels_.load(std::memory_order_acquire) != 0; }
   std::size_t size() const { return size_.load(std::memory_order_relaxed); }

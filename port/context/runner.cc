@@ -19,6 +19,16 @@ constexpr std::size_t kKeptReplyBytes = 256 * 1024;
 // From its begin: what a CHECK has waited for before, in the mailbox, is no fault of the context.
 constexpr std::int64_t kCheckNs = 2'000 * kNsPerMs;
 
+/// As they are in the frame of a CALL: the terms of its module and its function.
+Bytes names_of(const Request& request) {
+  TermReader body(request.frame.bytes());
+  body.rewind(request.message.body);
+  const auto begin = body.position();
+  static_cast<void>(body.read_name());
+  static_cast<void>(body.read_name());
+  return request.frame.bytes().subspan(begin, body.position() - begin);
+}
+
 /// Goes on with what a function has left for later.
 PyRef resume(PyRef work) { return PyRef::steal(PyObject_CallMethod(work.get(), "resume", nullptr)); }
 
@@ -100,7 +110,7 @@ void Runner::run(Request& request, bool apart) {
     const EnteredVariables variables(variables_of(message, request.rest, levels_.scope_below(), *envs));
     now = write_result(request, running, payload_start);
   }
-  if (now) send_reply(level.reply, payload_start, message.alias);
+  if (now) send_reply(level.reply, payload_start, message.alias, is_followed_by_the_same(request));
   if (request.rest.work) forget(request.rest, apart);
   if (levels_.empty() || levels_.only_loop()) collect_leftovers(apart);
 }
@@ -302,8 +312,18 @@ void Runner::check(const Request& request, bool loop_is_broken, bool apart) {
   services_.writer.send(out.bytes());
 }
 
-void Runner::send_reply(TermWriter& out, std::size_t payload_start, Bytes alias) {
-  services_.writer.send_in_pieces(out, payload_start, alias);
+/// Then its reply may wait for the next one, if the writer likes. Not for one that might do anything, such as to end
+/// the process, but for what has just been quick.
+bool Runner::is_followed_by_the_same(const Request& request) const {
+  if (request.message.operation != Operation::kCall || !services_.writer.joins_replies()) return false;
+  const Bytes names = names_of(request);
+  return mailbox_.next_is([names](const Request& next) {
+    return next.message.operation == Operation::kCall && std::ranges::equal(names_of(next), names);
+  });
+}
+
+void Runner::send_reply(TermWriter& out, std::size_t payload_start, Bytes alias, bool more) {
+  services_.writer.send_reply(out, payload_start, alias, more);
   out.shrink(kKeptReplyBytes);
 }
 

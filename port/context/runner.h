@@ -78,7 +78,8 @@ class Runner {
   bool take_cancel(Bytes alias);
   /// Between two requests: what namespaces have left may have grown large or old meanwhile.
   void collect_leftovers(bool apart);
-  void send_reply(TermWriter& out, std::size_t payload_start, Bytes alias);
+  bool is_followed_by_the_same(const Request& request) const;
+  void send_reply(TermWriter& out, std::size_t payload_start, Bytes alias, bool more = false);
 
   const ContextId id_;
   Mailbox& mailbox_;

@@ -139,7 +139,7 @@ void PortLoop::on_captured(int fd, int pipe) {
 
 void PortLoop::on_tick() {
   parts_.ticker.acknowledge();
-  if (parts_.writer.has_batches()) parts_.writer.flush_batches();
+  parts_.writer.tick();
   const auto now = parts_.reader.leadership().snapshot();
   const bool stuck = now.running && running_at_last_tick_ && now.turn == turn_at_last_tick_;
   if (stuck && parts_.reader.leadership().loop_steal(now.turn)) start_watching_stdin();

@@ -73,6 +73,42 @@ void StdoutWriter::send_in_pieces(TermWriter& out, std::size_t payload_start, By
   for (Cut cut(out.bytes(), payload_start, key); cut.next();) send(cut.head(), cut.piece());
 }
 
+void StdoutWriter::send_reply(TermWriter& out, std::size_t payload_start, Bytes alias, bool more) {
+  if (out.size() > ReplyBatch::kSmallBytes || !out.aside().empty()) return send_in_pieces(out, payload_start, alias);
+  finish_frame(out);
+  bool ring = false;
+  {
+    const MutexLock lock(mu_);
+    ring = put_messages();
+    ring = put_items() || ring;
+    if (replies_.keep(out.bytes(), more)) {
+      has_batches_.store(true, std::memory_order_seq_cst);
+    } else {
+      ring = put_replies(out.bytes()) || ring;
+    }
+  }
+  ring_if(ring);
+}
+
+bool StdoutWriter::put_replies(Bytes last) {
+  if (replies_.empty()) return !last.empty() && put(last, {});
+  const bool ring = put(replies_.bytes(), last);
+  replies_.clear();
+  has_batches_.store(false, std::memory_order_seq_cst);
+  return ring;
+}
+
+void StdoutWriter::tick() {
+  bool ring = false;
+  {
+    const MutexLock lock(mu_);
+    replies_.tick();
+    joins_replies_.store(replies_.is_dense(), std::memory_order_relaxed);
+    ring = put_batches();
+  }
+  ring_if(ring);
+}
+
 void StdoutWriter::send(Bytes first, Bytes second) {
   bool ring = false;
   {
@@ -101,7 +137,8 @@ void StdoutWriter::send_message(TermWriter& message) {
   bool ring = false;
   {
     const MutexLock lock(mu_);
-    ring = put_items();
+    ring = put_replies();
+    ring = put_items() || ring;
     if (etf.size() > kMaxPieceBytes || !message.aside().empty()) {
       ring = put_messages() || ring;
       ring = put_large_message(etf, message.aside()) || ring;
@@ -118,7 +155,8 @@ void StdoutWriter::send_item(Bytes alias, TermWriter& item) {
   bool ring = false;
   {
     const MutexLock lock(mu_);
-    ring = put_messages();
+    ring = put_replies();
+    ring = put_messages() || ring;
     const bool alone = !item.aside().empty();
     if (alone || !items_.belongs_to(alias)) ring = put_items() || ring;
     if (alone) ring = put_segments(alias, item.aside()) || ring;
@@ -135,7 +173,8 @@ bool StdoutWriter::keep_or_put(std::size_t batch_bytes) {
 }
 
 bool StdoutWriter::put_batches() {
-  const bool ring = put_messages();
+  bool ring = put_replies();
+  ring = put_messages() || ring;
   return put_items() || ring;
 }
 
@@ -289,7 +328,8 @@ void StdoutWriter::send_from_signal_handler(Bytes frame) noexcept {
     if (n < 0) nanosleep(&kPause, nullptr);
   }
   if (backlog_begin_ == backlog_.size()) {
-    [[maybe_unused]] const ssize_t n = write(fd_.get(), frame.data(), frame.size());
+    [[maybe_unused]] ssize_t n = write(fd_.get(), replies_.bytes().data(), replies_.bytes().size());
+    n = write(fd_.get(), frame.data(), frame.size());
   }
   mu_.unlock();
 }

@@ -10,6 +10,7 @@
 #include "protocol/messages.h"
 #include "runtime/item_batch.h"
 #include "runtime/message_batch.h"
+#include "runtime/reply_batch.h"
 
 namespace erlang_python {
 
@@ -34,12 +35,20 @@ class StdoutWriter {
   /// put aside of it is announced before.
   void send_in_pieces(TermWriter& out, std::size_t payload_start, Bytes key);
 
+  /// The same of a reply, whose alias is the key. `more`: the calling thread is about to send another one; while many
+  /// come some leave together.
+  void send_reply(TermWriter& out, std::size_t payload_start, Bytes alias, bool more);
+  /// Whether it matters if another one follows.
+  bool joins_replies() const { return joins_replies_.load(std::memory_order_relaxed); }
+  /// Loop thread, once in a millisecond while Python runs: what waits leaves.
+  void tick();
+
   // --- Messages for Erlang processes. They leave in the order in which they were sent, and before any later frame.
 
   /// `etf`: {Dest, Message} with its version byte. A message after a pause leaves at once; of many in a row some
   /// hundreds go together.
   void send_message(TermWriter& etf);
-  /// Messages or items wait to leave with others: somebody must flush_batches() within a moment.
+  /// Replies, messages or items wait to leave with others: somebody must flush_batches() within a moment.
   bool has_batches() const { return has_batches_.load(std::memory_order_seq_cst); }
   void flush_batches();
   /// False when Erlang has yet to handle so many that the sender should wait_for_message_room(), without a GIL.
@@ -73,6 +82,8 @@ class StdoutWriter {
   /// True: the backlog bell is to be rung, without the lock.
   [[nodiscard]] bool put(Bytes first, Bytes second) REQUIRES(mu_);
   [[nodiscard]] bool put_batches() REQUIRES(mu_);
+  /// Those that have waited, and this one.
+  [[nodiscard]] bool put_replies(Bytes last = {}) REQUIRES(mu_);
   [[nodiscard]] bool put_messages() REQUIRES(mu_);
   [[nodiscard]] bool put_items() REQUIRES(mu_);
   [[nodiscard]] bool put_large_message(Bytes etf, PutAside& aside) REQUIRES(mu_);
@@ -99,13 +110,15 @@ class StdoutWriter {
   Condition room_;
   ByteBuffer backlog_ GUARDED_BY(mu_);
   std::size_t backlog_begin_ GUARDED_BY(mu_) = 0;
-  MessageBatch messages_ GUARDED_BY(mu_);  ///< one of the two is empty
+  ReplyBatch replies_ GUARDED_BY(mu_);  ///< of the three two are empty
+  MessageBatch messages_ GUARDED_BY(mu_);
   ItemBatch items_ GUARDED_BY(mu_);
   std::int64_t batch_sent_ns_ GUARDED_BY(mu_) = 0;  ///< when the last one left
   std::uint64_t next_message_key_ GUARDED_BY(mu_) = 0;
 
   std::atomic<std::size_t> backlog_bytes_ = 0;
   std::atomic<bool> has_batches_ = false;
+  std::atomic<bool> joins_replies_ = false;
   std::atomic<std::int64_t> messages_on_way_ = 0;
 };
 
