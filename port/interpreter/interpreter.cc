@@ -160,6 +160,8 @@ bool prepare_interpreter(const PortConfig& config, Sandbox& sandbox) {
 }
 
 bool Interpreter::clean() {
+  // Those of a preload are not for the next context.
+  erlang_module_state(erlang_module_.get()).streams.forget();
   auto reusable = PyRef::steal(PyObject_CallMethod(startup_.get(), "clean", nullptr));
   if (!reusable) PyErr_Clear();
   return reusable && reusable.get() == Py_True;
