@@ -355,11 +355,15 @@ streams_of_a_preload(_) ->
 streams_of_another_preload(_) ->
     py_test_modes:with_owngil(fun() ->
         logged(fun() ->
-            py_test:with_context(#{mode => owngil}, fun(_Keeper) ->
+            py_test:with_context(#{mode => owngil}, fun(Keeper) ->
+                {ok, Ended} = py:eval(<<"__import__('sys').version_info >= (3, 14)">>),
+                Parked = fun() -> element(2, py:call(Keeper, probe, threads_named, [<<"py_parked">>])) end,
+                Before = Parked(),
                 Preload = <<"import io, sys\nsys.stdout = io.StringIO()">>,
                 py_test:with_context(#{mode => owngil, preload => Preload}, fun(Ctx) ->
                     {ok, _} = py:call(Ctx, noise, to_stdout, [token()])
                 end),
+                py_test:eventually(fun() -> Ended orelse Parked() > Before end),
                 py_test:with_context(#{mode => owngil}, fun(Ctx) ->
                     Token = token(),
                     {ok, _} = py:call(Ctx, noise, to_stdout, [Token]),
