@@ -63,7 +63,9 @@ bool Context::clear_up() {
       const bool for_good = ends_ns != 0 || interpreters_can_end();
       // A context that is stopped while Python goes on is also to be cleaned within the grace.
       const std::int64_t time_ns = ends_ns != 0 ? until_ns - now_ns() : grace_ns / 2;
-      reusable = interpreter_->end(time_ns, for_good) && (for_good || interpreter_->clean());
+      // Cleaned also where it is ended and not used again: what objects of users do at their end is done here, where it
+      // can be interrupted, and not while Py_EndInterpreter keeps others from starting (Interpreter::Options).
+      reusable = interpreter_->end(time_ns, for_good) && (ends_ns != 0 || interpreter_->clean());
     } else if (has_memory) {
       PyGC_Collect();  // others go on in this interpreter: what this context had is to be gone now
     }

@@ -192,7 +192,9 @@ Interpreter::~Interpreter() {
   const bool may_end = mode_ == Mode::kOwnGil && interpreters_can_end() && !abandoned_;
   discard();
   if (may_end) {
+    detach();  // whoever has the lock may need that every thread detaches
     const MutexLock lock(creation_mu_);
+    attach();
     Py_EndInterpreter(thread_state_);
     return;
   }
