@@ -30,8 +30,10 @@ def _others() -> list[threading.Thread]:
 
 
 def _join_threads(seconds: float, for_good: bool) -> bool:
-    """Do what Python does first. False when something of it did not end in time, or left threads, or when the interpreter
-    cannot be used again, although it was to be: after threading._shutdown no executor works."""
+    """Do what Python does first. False when something of it did not end in time, or left threads.
+
+    Also when the interpreter was to be used again and cannot be: after threading._shutdown no executor works.
+    """
     if not for_good and not _others():
         return True
     shutdown: Any = threading._shutdown  # type: ignore[attr-defined]
@@ -95,7 +97,7 @@ def end(seconds: float, for_good: bool) -> bool:
 
     False when threads are left, so that the interpreter cannot be used again.
     """
-    # Each of these runs code of users, which may raise anything, and an interrupt may hit it. The others follow all the same.
+    # Each of these runs code of users, which may raise anything and be hit by an interrupt. The others follow.
     try:
         joined = _join_threads(seconds / 2, for_good)
     finally:
