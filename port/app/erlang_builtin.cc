@@ -4,6 +4,7 @@
 
 #include "callback/erlang_module.h"
 #include "callback/python_functions.h"
+#include "context/steps_type.h"
 #include "context/ticket_type.h"
 #include "python/entry.h"
 #include "python/module_slots.h"
@@ -71,7 +72,7 @@ PyMethodDef methods[] = {
 
 int exec_module(PyObject* module) noexcept {
   new (&erlang_module_state(module)) ErlangModule{};
-  return add_callback_functions(module) && add_ticket_type(module) ? 0 : -1;
+  return add_callback_functions(module) && add_ticket_type(module) && add_steps_type(module) ? 0 : -1;
 }
 
 void free_module(void* module) noexcept {

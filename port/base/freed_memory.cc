@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "base/mutex.h"
+
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
@@ -24,6 +26,9 @@ void keep_freed_memory() {
 }
 
 void return_freed_memory() {
+  // One at a time: the threshold is that of all threads.
+  static Mutex one;
+  const MutexLock lock(one);
   // malloc_trim leaves alone what is free at the end of the arena of a thread other than the first; free() does not.
   mallopt(M_TRIM_THRESHOLD, 0);
   void* volatile looked_at = std::malloc(kLookedAtBytes);

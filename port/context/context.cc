@@ -48,18 +48,24 @@ bool Context::run(Interpreter& interpreter, Bytes start_alias) {
 }
 
 bool Context::clear_up() {
-  const bool has_memory = !for_good_ && counters_.calls.load(std::memory_order_relaxed) > 0;
+  const std::int64_t ends_ns = ends_ns_;
+  const bool has_memory = ends_ns == 0 && counters_.calls.load(std::memory_order_relaxed) > 0;
   enter_python();
   bool reusable = false;
   {
-    const std::int64_t time_ns = services_.config.shutdown_grace_ms * kNsPerMs;
-    const Running running(levels_, {{}, now_ns() + time_ns});
+    const std::int64_t grace_ns = services_.config.shutdown_grace_ms * kNsPerMs;
+    const std::int64_t until_ns = ends_ns != 0 ? ends_ns : now_ns() + grace_ns;
+    const Running running(levels_, {{}, until_ns});
     while (auto left = mailbox_.pop()) left->rest = {};
     tasks_.end_all();
     runner_.close();
     if (mode_ == Mode::kOwnGil) {
-      const bool for_good = for_good_ || interpreters_can_end();
-      reusable = interpreter_->end(time_ns / 2, for_good) && (for_good || interpreter_->clean());
+      const bool for_good = ends_ns != 0 || interpreters_can_end();
+      // A context that is stopped while Python goes on is also to be cleaned within the grace.
+      const std::int64_t time_ns = ends_ns != 0 ? until_ns - now_ns() : grace_ns / 2;
+      // Cleaned also where it is ended and not used again: what objects of users do at their end is done here, where it
+      // can be interrupted, and not while Py_EndInterpreter keeps others from starting (Interpreter::Options).
+      reusable = interpreter_->end(time_ns, for_good) && (ends_ns != 0 || interpreter_->clean());
     } else if (has_memory) {
       PyGC_Collect();  // others go on in this interpreter: what this context had is to be gone now
     }

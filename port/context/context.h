@@ -68,9 +68,9 @@ class Context final : public Sleeper,
   void wake() override { mailbox_.wake(); }
   /// Answers what waits, interrupts what runs, and ends the thread; `request` is the STOP_CONTEXT.
   [[nodiscard]] bool stop(Request request);
-  /// The same at the end of Python, after which there is no other context.
-  [[nodiscard]] bool end(Request request) {
-    for_good_ = true;
+  /// The same at the end of Python, after which there is no other context; it has until then to end.
+  [[nodiscard]] bool end(Request request, std::int64_t until_ns) {
+    ends_ns_ = until_ns;
     return stop(std::move(request));
   }
   /// stop() was called: nothing more may be accepted.
@@ -135,7 +135,7 @@ class Context final : public Sleeper,
   ContextCounters counters_;
   std::atomic<bool> executing_ = false;
 
-  std::atomic<bool> for_good_ = false;
+  std::atomic<std::int64_t> ends_ns_ = 0;  ///< 0: Python goes on after it
 
   bool stopping_ = false;  // Of the leader: whoever reads stdin.
 

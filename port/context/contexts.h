@@ -67,7 +67,6 @@ class Contexts final : public Dispatcher, public Watched, public GuestServer {
 
   std::shared_ptr<Context> find(ContextId id) const;
   void start(Start start);
-  static void* thread_entry(void* argument) noexcept;
   void serve_thread(Start start);
   /// The next owngil context for a thread whose interpreter cannot be ended and waits to be used again.
   Start wait_parked();
@@ -76,7 +75,6 @@ class Contexts final : public Dispatcher, public Watched, public GuestServer {
   /// Ends Python in order, once: all contexts, then the main interpreter, in a thread of its own.
   void end(std::int64_t time_ns, ContextId reader, Batch& batch);
   void take_end(const Frame& frame, ContextId reader, Batch& batch);
-  static void* ending_entry(void* argument) noexcept;
   void finish_end(std::int64_t contexts_until_ns, std::int64_t until_ns);
   void end_main_interpreter(std::int64_t until_ns);
 

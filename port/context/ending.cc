@@ -1,7 +1,5 @@
 // The part of Contexts that ends Python in order. See docs/design.md, "The end of Python".
 
-#include <pthread.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -10,7 +8,7 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "base/thread_name.h"
+#include "base/detached_thread.h"
 #include "context/contexts.h"
 #include "interpreter/interpreter.h"
 #include "runtime/crash_handler.h"
@@ -23,12 +21,6 @@ constexpr std::size_t kStackBytes = 64 * 1024 * 1024;
 
 // Of the second that the keepers leave to Python when the node is gone; the process leaves a little later.
 constexpr std::int64_t kInputEndedNs = 800 * kNsPerMs;
-
-struct Ending {
-  Contexts* contexts;
-  std::int64_t contexts_until_ns;
-  std::int64_t until_ns;
-};
 
 }  // namespace
 
@@ -56,36 +48,22 @@ void Contexts::end(std::int64_t time_ns, ContextId reader, Batch& batch) {
     const MutexLock lock(mu_);
     for (const auto& entry : contexts_) all.push_back(entry.second);
   }
+  // Not the last of the time for those that do not end: what has waited for them is to have some too.
+  const std::int64_t until_ns = now_ns() + time_ns;
+  const std::int64_t contexts_until_ns = until_ns - time_ns / 2;
   for (const auto& context : all) {
     if (context->stopping()) continue;
     Message stop;
     stop.operation = Operation::kStopContext;
     stop.context = context->context();
-    if (context->end({Frame(), stop, 0})) wake_later(context, batch);
+    if (context->end({Frame(), stop, 0}, contexts_until_ns)) wake_later(context, batch);
     if (context->context() == reader) batch.own = true;
   }
-  // Not the last of the time for those that do not end: what has waited for them is to have some too.
-  const std::int64_t now = now_ns();
-  auto ending = std::make_unique<Ending>(Ending{this, now + time_ns / 2, now + time_ns});
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, kStackBytes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_t thread{};
-  if (pthread_create(&thread, &attributes, ending_entry, ending.get()) == 0) {
-    static_cast<void>(ending.release());  // the thread owns it now
-  } else {
-    services_.loop.python_ended();  // there is no thread to end it in
-  }
-  pthread_attr_destroy(&attributes);
-}
-
-void* Contexts::ending_entry(void* argument) noexcept {
-  const std::unique_ptr<Ending> ending(static_cast<Ending*>(argument));
-  name_this_thread("py_ending");
-  const SignalStack signal_stack;
-  ending->contexts->finish_end(ending->contexts_until_ns, ending->until_ns);
-  return nullptr;
+  const bool started = start_detached_thread("py_ending", kStackBytes, [this, contexts_until_ns, until_ns] {
+    const SignalStack signal_stack;
+    finish_end(contexts_until_ns, until_ns);
+  });
+  if (!started) services_.loop.python_ended();  // there is no thread to end it in
 }
 
 void Contexts::finish_end(std::int64_t contexts_until_ns, std::int64_t until_ns) {

@@ -1,9 +1,7 @@
 // See docs/design.md, "The request stack" and "Interrupts".
 #include "context/interrupter.h"
 
-#include <pthread.h>
-
-#include "base/thread_name.h"
+#include "base/detached_thread.h"
 #include "context/ticket.h"
 
 namespace erlang_python {
@@ -106,26 +104,9 @@ void Interrupter::announce_stuck(std::string_view alias) {
 
 void Interrupter::start() {
   if (threads_.load() != 0) return;  // it looks again, under mu_, before it ends
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, kStackBytes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  auto self = std::make_unique<std::shared_ptr<Interrupter>>(shared_from_this());
-  pthread_t thread{};
   threads_.store(1);
-  if (pthread_create(&thread, &attributes, entry, self.get()) == 0) {
-    static_cast<void>(self.release());  // the thread owns it now
-  } else {
-    threads_.store(0);  // tick() tries again
-  }
-  pthread_attr_destroy(&attributes);
-}
-
-void* Interrupter::entry(void* argument) noexcept {
-  name_this_thread("py_interrupt");
-  const std::unique_ptr<std::shared_ptr<Interrupter>> self(static_cast<std::shared_ptr<Interrupter>*>(argument));
-  (*self)->run();
-  return nullptr;
+  const bool started = start_detached_thread("py_interrupt", kStackBytes, [self = shared_from_this()] { self->run(); });
+  if (!started) threads_.store(0);  // tick() tries again
 }
 
 void Interrupter::run() {

@@ -86,7 +86,6 @@ class Interrupter final : public std::enable_shared_from_this<Interrupter> {
   void start() REQUIRES(mu_);
   RequestStack::Delivery deliver(const std::shared_ptr<Ticket>& step, bool importing) REQUIRES(mu_);
 
-  static void* entry(void* argument) noexcept;
   void run();
   /// In the interrupter thread. False: there is nothing left to do for it.
   bool interrupt_once();

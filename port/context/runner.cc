@@ -149,7 +149,7 @@ bool Runner::take_cancel(Bytes alias) {
 
 bool Runner::write_result(Request& request, Running& running, std::size_t payload_start) {
   TermWriter& out = running.level().reply;
-  const Written written = write_value(request, request.rest, {*calling_, *envs_, false}, out);
+  const Written written = write_value(request, request.rest, {*calling_, *envs_, interpreter_->mode(), false}, out);
   request.rest.chain = running.level().scope.chain;
   const Ended ended = running.end();
   const bool goes_on = static_cast<bool>(request.rest.work);
@@ -195,18 +195,17 @@ Runner::Written Runner::write_outcome(const Request& request, PyRef value, const
       if (deferral == Tasks::Deferral::kStarted) return {false, true};
     }
   }
-  const bool encoded = value && write_ok_value(request, std::move(value), out);
+  const bool encoded = value && write_ok_value(request, std::move(value), host, out);
   if (!encoded) {
     out.truncate(payload_start);
-    write_exception(out, interpreter_->types(), (request.message.flags & kTraceback) != 0,
-                    interpreter_->mode() == Mode::kOwnGil);
+    write_exception(out, host.calling.types(), (request.message.flags & kTraceback) != 0, host.mode == Mode::kOwnGil);
   }
   services_.output.flush(id_);
   return {encoded, false};
 }
 
 /// False with a Python error set. The destructor of the value may run Python code, which still belongs to the request.
-bool Runner::write_ok_value(const Request& request, PyRef value, TermWriter& out) {
+bool Runner::write_ok_value(const Request& request, PyRef value, const Host& host, TermWriter& out) {
   if (request.message.operation == Operation::kExec) {
     write_ok(out);
     return true;
@@ -215,7 +214,7 @@ bool Runner::write_ok_value(const Request& request, PyRef value, TermWriter& out
   out.tuple_header(2);
   out.atom("ok");
   out.put_large_into(services_.segments);
-  return encode_term(value.get(), out, encoding_of(request.message.flags, services_.config), interpreter_->types(),
+  return encode_term(value.get(), out, encoding_of(request.message.flags, services_.config), host.calling.types(),
                      services_.atoms);
 }
 
@@ -237,8 +236,7 @@ PyRef Runner::run_python(const Request& request, Rest& rest, const Host& host) {
             : operation == Operation::kEval ? host.calling.eval(body, globals)
                                             : host.calling.exec(body, globals);
   }
-  const PythonTypes& types = interpreter_->types();
-  while (value && types.is_scheduled(value.get())) {
+  while (value && host.calling.types().is_scheduled(value.get())) {
     if (gives_way(value.get(), host)) {
       rest.work = std::move(value);
       return {};
@@ -265,12 +263,15 @@ void Runner::run_guest(const Request& request, const RequestScope* below) {
   if (!envs) {
     write_context_died_stopped(out);
   } else {
-    // Caches of its own: those of the context belong to its thread.
-    Calling calling(interpreter_->types());
+    // The context may be gone, with its interpreter's place, before the request has ended. Caches of its own: those of
+    // the context belong to its thread.
+    const auto types = interpreter_->shared_types();
+    const Mode mode = interpreter_->mode();
+    Calling calling(*types);
     Rest rest;
     find_home(message, rest, *envs);
     const EnteredVariables variables(variables_of(message, rest, below, *envs));
-    const Written written = write_value(request, rest, {calling, *envs, true}, out);
+    const Written written = write_value(request, rest, {calling, *envs, mode, true}, out);
     if (!written.value || out.overflowed()) counters_.count_error();
     if (out.overflowed()) replace_by_too_large(out, payload_start);
   }

@@ -52,6 +52,7 @@ class Runner {
   struct Host {
     Calling& calling;
     Envs& envs;
+    Mode mode;
     bool guest;
   };
   struct Written {
@@ -62,7 +63,7 @@ class Runner {
   /// Runs a request, or what is left of it, and writes its value or the exception that it ended with; neither when it
   /// gives way to others, and then `rest` has what is left.
   Written write_value(const Request& request, Rest& rest, const Host& host, TermWriter& out);
-  bool write_ok_value(const Request& request, PyRef value, TermWriter& out);
+  bool write_ok_value(const Request& request, PyRef value, const Host& host, TermWriter& out);
   PyRef run_python(const Request& request, Rest& rest, const Host& host);
   /// Of what run_python() has returned, a null value with a Python error set.
   Written write_outcome(const Request& request, PyRef value, const Host& host, TermWriter& out);

@@ -55,11 +55,13 @@ Tasks::Deferral Tasks::defer(const Request& request, PyObject* value) {
   const bool nested = levels_.top_is_nested();
   auto timeout = time_left(request);
   if (nested) interrupter_.stack()->run_own_loop(request.deadline_ns);
+  ticket->in_request = true;
   auto started =
       timeout
           ? PyRef::steal(PyObject_CallMethod(tasks.get(), "start", "OOOOO", object.get(), value,
                                              stream ? Py_True : Py_False, timeout.get(), nested ? Py_True : Py_False))
           : PyRef();
+  ticket->in_request = false;
   if (!started) {
     remove(*ticket);
     if (!ticket->answered) {

@@ -1,10 +1,10 @@
 // The part of Contexts that starts threads, and keeps those whose interpreter cannot be ended.
 
-#include <pthread.h>
-
 #include <memory>
+#include <string>
 #include <utility>
 
+#include "base/detached_thread.h"
 #include "base/thread_name.h"
 #include "context/contexts.h"
 #include "interpreter/interpreter.h"
@@ -15,6 +15,8 @@ namespace {
 
 // CPython counts on the 8 MiB of a main thread; callbacks nest on top of one another. Only touched pages cost memory.
 constexpr std::size_t kStackBytes = 64 * 1024 * 1024;
+
+std::string name_after(ContextId context) { return "py_ctx_" + std::to_string(context); }
 
 }  // namespace
 
@@ -63,18 +65,12 @@ void Contexts::start(Start start) {
       return;
     }
   }
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, kStackBytes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_t thread{};
-  auto argument = std::make_unique<std::pair<Contexts*, Start>>(this, start);
-  const int failed = pthread_create(&thread, &attributes, thread_entry, argument.get());
-  pthread_attr_destroy(&attributes);
-  if (failed == 0) {
-    static_cast<void>(argument.release());  // thread_entry owns it now
-    return;
-  }
+  const auto serve = [this, start]() mutable {
+    const SignalStack signal_stack;
+    serve_thread(std::move(start));
+  };
+  const bool started = start_detached_thread(name_after(start.context->context()), kStackBytes, serve);
+  if (started) return;
   {
     const MutexLock lock(mu_);
     contexts_.erase(start.context->context());
@@ -82,18 +78,7 @@ void Contexts::start(Start start) {
   start.context->fail_start(bytes_of(start.alias), "no thread: the operating system refuses one more");
 }
 
-void* Contexts::thread_entry(void* argument) noexcept {
-  const std::unique_ptr<std::pair<Contexts*, Start>> owned(static_cast<std::pair<Contexts*, Start>*>(argument));
-  const SignalStack signal_stack;
-  owned->first->serve_thread(std::move(owned->second));
-  return nullptr;
-}
-
 void Contexts::serve_thread(Start start) {
-  const auto name_after = [](const Start& served) {
-    name_this_thread("py_ctx_" + std::to_string(served.context->context()));
-  };
-  name_after(start);
   auto opened = Interpreter::open({start.context->mode(), start.context->context(), services_.config, services_.link,
                                    services_.interpreter_creation_mu});
   if (!opened) {
@@ -126,7 +111,7 @@ void Contexts::serve_thread(Start start) {
     if (interpreters_can_end()) return;
     name_this_thread("py_parked");
     start = wait_parked();
-    name_after(start);
+    name_this_thread(name_after(start.context->context()));
     interpreter->attach();
     interpreter->assign_to(start.context->context());
     interpreter->detach();

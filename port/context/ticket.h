@@ -14,6 +14,7 @@
 #include "etf/term_writer.h"
 #include "protocol/messages.h"
 #include "python/py_ref.h"
+#include "python/standard_streams.h"
 #include "request/escalation.h"
 #include "request/request.h"
 #include "request/request_scope.h"
@@ -46,6 +47,8 @@ class Ticket {
   RequestScope scope;
   std::vector<std::uint8_t> caller;    ///< what scope.caller shows
   PyRef object;                        ///< the one Python object for it; until it is answered
+  StandardStreams::Steps streams;      ///< what its steps have in the place of the standard ones
+  bool in_request = false;             ///< Runner::run() has not returned: a step that runs is part of it
   std::int64_t late_ns = 0;            ///< when it was first told that it is late
   std::atomic<bool> answered = false;  ///< the interrupter looks, too
 

@@ -3,6 +3,7 @@
 #include <new>
 
 #include "callback/erlang_module.h"
+#include "context/steps_type.h"
 #include "context/tasks.h"
 #include "python/entry.h"
 
@@ -84,6 +85,15 @@ PyObject* cancel(PyObject* self, PyObject*) noexcept {
   Py_RETURN_NONE;
 }
 
+PyObject* steps(PyObject* self, PyObject* coroutine) noexcept {
+  return make_steps(PyType_GetModule(Py_TYPE(self)), self, coroutine).release();
+}
+
+PyObject* redirects(PyObject* self, PyObject*) noexcept {
+  StandardStreams& streams = erlang_module_state(PyType_GetModule(Py_TYPE(self))).streams;
+  return PyBool_FromLong(ticket_of(self).streams.redirects(streams) ? 1 : 0);
+}
+
 PyMethodDef methods[] = {
     {"finish", method(finish), METH_O, "finish(value) -> None\n\nThe coroutine has returned this value."},
     {"fail", method(fail), METH_O, "fail(exception) -> None\n\nThe coroutine or stream has raised this exception."},
@@ -100,6 +110,11 @@ PyMethodDef methods[] = {
      "cancel() -> None\n\nIt was cancelled: what fails from now on fails for it."},
     {"expire", method(expire), METH_NOARGS,
      "expire() -> None\n\nThe timeout has passed: what fails from now on fails for it."},
+    {"steps", method(steps), METH_O,
+     "steps(coroutine) -> Steps\n\nThe same coroutine, with the standard streams of this request in each of its "
+     "steps."},
+    {"redirects", method(redirects), METH_NOARGS,
+     "redirects() -> bool\n\nThe step that runs has put something in the place of a standard stream."},
     {nullptr, nullptr, 0, nullptr},
 };
 
@@ -137,13 +152,15 @@ PyRef make_ticket_object(std::shared_ptr<Ticket> ticket) {
   return object;
 }
 
+std::shared_ptr<Ticket> ticket_of_object(PyObject* object) { return reinterpret_cast<TicketObject*>(object)->ticket; }
+
 std::shared_ptr<Ticket> ticket_in(PyObject* module, PyObject* context) {
   const ErlangModule& state = erlang_module_state(module);
   if (context == nullptr || state.scope_variable == nullptr) return nullptr;
   const auto object = PyRef::steal(PyObject_GetItem(context, state.scope_variable));
   if (!object) PyErr_Clear();
   if (!object || reinterpret_cast<PyObject*>(Py_TYPE(object.get())) != state.ticket_type) return nullptr;
-  return reinterpret_cast<TicketObject*>(object.get())->ticket;
+  return ticket_of_object(object.get());
 }
 
 Ticket* current_ticket(PyObject* module) {

@@ -299,6 +299,7 @@ PyObject* Decoder::bytes_pair() {
         return PyBytes_FromStringAndSize(as_chars(*bytes), as_size(bytes->size()));
       }
       if (const auto large = segment()) {
+        if (!large->is_mapped()) return PyErr_NoMemory();
         return PyBytes_FromStringAndSize(as_chars(large->bytes()), as_size(large->bytes().size()));
       }
     }

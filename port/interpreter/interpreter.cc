@@ -160,6 +160,8 @@ bool prepare_interpreter(const PortConfig& config, Sandbox& sandbox) {
 }
 
 bool Interpreter::clean() {
+  // Those of a preload are not for the next context.
+  erlang_module_state(erlang_module_.get()).streams.forget();
   auto reusable = PyRef::steal(PyObject_CallMethod(startup_.get(), "clean", nullptr));
   if (!reusable) PyErr_Clear();
   return reusable && reusable.get() == Py_True;
@@ -190,7 +192,9 @@ Interpreter::~Interpreter() {
   const bool may_end = mode_ == Mode::kOwnGil && interpreters_can_end() && !abandoned_;
   discard();
   if (may_end) {
+    detach();  // whoever has the lock may need that every thread detaches
     const MutexLock lock(creation_mu_);
+    attach();
     Py_EndInterpreter(thread_state_);
     return;
   }

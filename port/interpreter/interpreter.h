@@ -52,6 +52,8 @@ class Interpreter {
   /// For PyThreadState_SetAsyncExc.
   unsigned long thread_ident() const { return thread_ident_; }
   const PythonTypes& types() const { return *types_; }
+  /// For a guest, which may outlast this. To be let go while attached.
+  std::shared_ptr<const PythonTypes> shared_types() const { return types_; }
   /// Borrowed: the module `_erlang`.
   PyObject* erlang_module() const { return erlang_module_.get(); }
   /// Borrowed: erlang._health.check.
@@ -81,7 +83,7 @@ class Interpreter {
   PyThreadState* thread_state_;
   std::int64_t id_;
   unsigned long thread_ident_;
-  std::unique_ptr<PythonTypes> types_;
+  std::shared_ptr<const PythonTypes> types_;
   PyRef erlang_module_;
   PyRef startup_;       ///< module erlang._startup
   PyRef ending_;        ///< module erlang._ending

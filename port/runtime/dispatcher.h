@@ -18,7 +18,7 @@ class Sleeper {
 
 /// What one turn of reading brought.
 struct Batch {
-  bool any = false;                              ///< at least one frame
+  bool any = false;                              ///< at least one frame, or the end of the input
   bool own = false;                              ///< at least one for the reader's own context
   std::vector<std::shared_ptr<Sleeper>> asleep;  ///< to be woken by the reader when it has settled the leadership
 

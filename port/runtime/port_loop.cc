@@ -1,7 +1,9 @@
 #include "runtime/port_loop.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <string>
@@ -84,8 +86,8 @@ void PortLoop::on_doorbell() {
 
 void PortLoop::on_python_ended() {
   python_ended_ = true;
-  on_captured(1, parts_.captured_out);
-  on_captured(2, parts_.captured_error);
+  drain_captured(1, parts_.captured_out);
+  drain_captured(2, parts_.captured_error);
   parts_.output.tend();
   TermWriter out;
   begin_notice(out, Notice::kEnded, 0);
@@ -130,11 +132,24 @@ void PortLoop::on_stdout_writable() {
                 [](uv_poll_t* h, int, int) noexcept { self(h->data)->on_stdout_writable(); });
 }
 
-void PortLoop::on_captured(int fd, int pipe) {
+std::size_t PortLoop::on_captured(int fd, int pipe) {
   std::array<std::uint8_t, 64 * 1024> bytes;
   const ForwardingOutput in_hand;
   const ssize_t n = read(pipe, bytes.data(), bytes.size());
-  if (n > 0) parts_.output.write(fd, 0, {bytes.data(), static_cast<std::size_t>(n)});
+  if (n <= 0) return 0;
+  parts_.output.write(fd, 0, {bytes.data(), static_cast<std::size_t>(n)});
+  return static_cast<std::size_t>(n);
+}
+
+/// What was written before is in the pipe; a child that goes on writing must not keep the port from its end.
+void PortLoop::drain_captured(int fd, int pipe) {
+  int waiting = 0;
+  if (ioctl(pipe, FIONREAD, &waiting) != 0) return;
+  for (auto left = static_cast<std::size_t>(waiting); left > 0;) {
+    const std::size_t taken = on_captured(fd, pipe);
+    if (taken == 0) return;
+    left -= std::min(left, taken);
+  }
 }
 
 void PortLoop::on_tick() {

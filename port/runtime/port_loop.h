@@ -70,7 +70,9 @@ class PortLoop {
   void on_doorbell();
   void on_stdin_readable();
   void on_stdout_writable();
-  void on_captured(int fd, int pipe);
+  /// Number of bytes that were read.
+  std::size_t on_captured(int fd, int pipe);
+  void drain_captured(int fd, int pipe);
   void on_tick();
   void start_watching_stdin();
   void on_python_ended();

@@ -12,6 +12,7 @@ void StdinReader::read_once(Dispatcher& dispatcher, ContextId reader, Batch& bat
   const ssize_t n = read(fd_.get(), room.data(), room.size());
   if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
     ended_.store(true, std::memory_order_release);
+    batch.any = true;  // those that are to end are woken as for a frame
     return dispatcher.input_ended(reader, batch);
   }
   if (n < 0) return;

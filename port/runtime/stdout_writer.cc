@@ -10,6 +10,7 @@
 #include <chrono>
 
 #include "base/clock.h"
+#include "runtime/leaving.h"
 
 namespace erlang_python {
 namespace {
@@ -274,6 +275,7 @@ std::size_t StdoutWriter::write_some(Bytes first, Bytes second) {
     if (n < 0) {
       if (errno == EINTR) continue;
       if (errno == EAGAIN) break;
+      if (errno != EPIPE) leave_without_pipes();
       return total;  // Erlang has closed the port, as whoever reads will see; nobody is left to tell
     }
     taken += static_cast<std::size_t>(n);

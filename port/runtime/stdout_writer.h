@@ -15,7 +15,7 @@
 namespace erlang_python {
 
 /// Writes frames to Erlang. Any thread sends; what the pipe does not take at once is kept, in order, and drained by the
-/// loop thread, and is lost when Erlang is gone.
+/// loop thread, and is lost when Erlang is gone. When code in the process has closed the pipe, it ends the process.
 class StdoutWriter {
  public:
   explicit StdoutWriter(UniqueFd fd) : fd_(std::move(fd)) {}

@@ -30,9 +30,12 @@ def _others() -> list[threading.Thread]:
 
 
 def _join_threads(seconds: float, for_good: bool) -> bool:
-    """Do what Python does first. False when something of it did not end in time, or left threads."""
+    """Do what Python does first. False when something of it did not end in time, or left threads.
+
+    Also when the interpreter was to be used again and cannot be: after threading._shutdown no executor works.
+    """
     if not for_good and not _others():
-        return True  # the interpreter is used again, and executors work only before threading._shutdown
+        return True
     shutdown: Any = threading._shutdown  # type: ignore[attr-defined]
     # It waits for as long as a thread goes on, so somebody else waits for it.
     joiner = threading.Thread(target=shutdown, name="erlang_ending", daemon=True)
@@ -41,7 +44,7 @@ def _join_threads(seconds: float, for_good: bool) -> bool:
     except RuntimeError:  # no thread to be had
         return False
     joiner.join(seconds)
-    return not joiner.is_alive() and not _others()
+    return for_good and not joiner.is_alive() and not _others()
 
 
 def _clear(module: ModuleType) -> None:
@@ -76,8 +79,17 @@ def _flush_files() -> None:
         if issubclass(type(thing), _FILES):
             try:
                 thing.flush()
-            except (OSError, ValueError):  # closed, or not for writing
+            except BaseException:  # closed, or not for writing; that of a subclass may raise anything
                 pass
+
+
+def _let_go() -> None:
+    # Threads that go on meet modules that are empty, and nobody is interested in what they say about that.
+    threading.excepthook = lambda _args: None
+    try:
+        _let_modules_go()
+    finally:
+        _flush_files()
 
 
 def end(seconds: float, for_good: bool) -> bool:
@@ -85,11 +97,13 @@ def end(seconds: float, for_good: bool) -> bool:
 
     False when threads are left, so that the interpreter cannot be used again.
     """
-    joined = _join_threads(seconds / 2, for_good)
-    atexit._run_exitfuncs()
-    if for_good:
-        # Threads that go on meet modules that are empty, and nobody is interested in what they say about that.
-        threading.excepthook = lambda _args: None
-        _let_modules_go()
-        _flush_files()
+    # Each of these runs code of users, which may raise anything and be hit by an interrupt. The others follow.
+    try:
+        joined = _join_threads(seconds / 2, for_good)
+    finally:
+        try:
+            atexit._run_exitfuncs()
+        finally:
+            if for_good:
+                _let_go()
     return joined and not _others()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 try:
+    import _erlang
     import _erlang_loop
 
     from erlang._selector import Selector
@@ -50,6 +52,14 @@ class ErlangEventLoop(asyncio.SelectorEventLoop):
             super()._close_self_pipe()
         else:
             self._internal_fds -= 1
+
+    def create_task[Value](self, coro: Coroutine[Any, Any, Value], **options: Any) -> asyncio.Task[Value]:
+        # Of a request that has redirected a standard stream: so have the tasks that it waits for meanwhile.
+        if _erlang_loop is not None:
+            ticket = _erlang.scope.get(None)
+            if ticket is not None and ticket.redirects() and asyncio.iscoroutine(coro):
+                coro = ticket.steps(coro)
+        return super().create_task(coro, **options)
 
     def add_signal_handler[*Args](self, sig: int, callback: Callable[[*Args], object], *args: *Args) -> None:
         if self._csock is None and not self.is_closed():

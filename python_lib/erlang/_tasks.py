@@ -90,7 +90,7 @@ def _start_on(
     # A coroutine that never waits is answered before this returns. Of a loop that its own steps may run (nest_asyncio),
     # this first step would run those of others, as if they were this request's.
     eager = loop.is_running() and not _may_run_itself(loop)
-    task = asyncio.Task(answer, loop=loop, context=context, eager_start=eager)
+    task = asyncio.Task(ticket.steps(answer), loop=loop, context=context, eager_start=eager)
     if task.done():
         _here.tasks.pop(ticket, None)
         return task

@@ -10,7 +10,8 @@ all() -> [{group, worker}, {group, owngil}].
 
 groups() ->
     Threads = [one_thread, fifty_threads, executor, errors_in_threads, nested_calls_of_threads, tree_of_threads,
-               threads_of_many_requests, thread_outlives_its_request, thread_has_no_caller, large_values_of_threads],
+               threads_of_many_requests, thread_outlives_its_request, thread_has_no_caller, large_values_of_threads,
+               guest_outlasts_its_context],
     Coroutines = [a_thousand_at_once, every_way_to_run_a_loop, loops_in_threads, errors_in_coroutines,
                   cancellation_ends_the_process, timeout_of_a_coroutine, others_run_meanwhile,
                   closed_loop_ends_its_calls, async_call_as_a_function, large_values_of_coroutines,
@@ -72,6 +73,24 @@ nested_calls_of_threads(Config) ->
         lists:usort([element(1, py_test:join(Job)) || Job <- Jobs]) =:= [ok]
     end),
     ?assertEqual({ok, lists:duplicate(5, {<<"ok">>, true})}, py:call(Ctx, calling, from_threads, [5, many, 3])).
+
+%% Proves that what a thread runs for a callback goes on when its context has been stopped, and harms nothing.
+guest_outlasts_its_context(_Config) ->
+    py_test:with_context(#{mode => worker}, fun(Stays) ->
+        {ok, Ctx} = py_context:new(#{mode => worker}),
+        OsPid = py_test:os_pid(Stays),
+        Gate = atom_to_binary(py_test:unique(gate)),
+        ok = py:register_function(back, fun([]) -> {error, _} = py:call(Ctx, probe, wait_gate, [Gate]), left end),
+        Gates = fun(Python) -> py:eval(Stays, ["(lambda gates: ", Python, ")(__import__('probe')._gates)"]) end,
+        Threads = fun() -> py:eval(Stays, "__import__('threading').active_count()") end,
+        Before = Threads(),
+        {ok, _} = py:call(Ctx, calling, leave_thread, [back]),
+        py_test:eventually(fun() -> Gates(["'", Gate, "' in gates"]) =:= {ok, true} end),
+        ok = py_context:stop(Ctx),
+        {ok, _} = py:call(Stays, probe, open_gate, [Gate]),
+        py_test:eventually(fun() -> Threads() =:= Before end),
+        ?assertEqual(OsPid, py_test:os_pid(Stays))
+    end).
 
 %% Proves that each level may wait for a thread of its own.
 tree_of_threads(Config) ->

@@ -7,11 +7,12 @@
 
 all() ->
     [{group, Mode} || Mode <- [worker, owngil]] ++
-        [memory_is_given_back, max_requests, application_stop, hanging_atexit, no_callbacks, hostile, frames_at_the_end, a_port_that_is_closed, late_request, pools_end_side_by_side,
-         own_process, supervised, node_killed, options].
+        [memory_is_given_back, max_requests, application_stop, hanging_atexit, no_callbacks, hostile, frames_at_the_end,
+         a_port_that_is_closed, late_request, pools_end_side_by_side, own_process, supervised, node_killed,
+         node_killed_contexts, all_of_the_pipe, executors_of_the_next, options].
 
 groups() ->
-    [{Mode, [files_are_flushed, order, temporary_directory, thread_is_joined]} || Mode <- [worker, owngil]].
+    [{Mode, [files_are_flushed, whatever_flush_raises, order, temporary_directory, thread_is_joined]} || Mode <- [worker, owngil]].
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) -> py_test:stop().
@@ -46,6 +47,30 @@ started.wait()
 "]),
     ok = py_context_router:stop_pool(flushed),
     ?assertEqual([{ok, <<"all of it">>} || _ <- Files], [file:read_file(File) || File <- Files]).
+
+%% Proves that a file is flushed whatever others raise when they are.
+whatever_flush_raises(Config) ->
+    {ok, [Ctx]} = start(raising, Config),
+    File = py_test:temp_file("raising"),
+    ok = py:exec(Ctx, [with_names([File]), "
+import io, threading, time
+class Raises(io.TextIOWrapper):
+    def flush(self): raise self.what
+class Fails(Raises): what = RuntimeError('no')
+class Exits(Raises): what = SystemExit(3)
+started = threading.Event()
+def go_on():
+    others = [kind(io.BytesIO()) for kind in (Fails, Exits)]
+    mine = open(names[0], 'w')
+    mine.write('all of it')
+    others += [kind(io.BytesIO()) for kind in (Fails, Exits)]
+    started.set()
+    time.sleep(600)
+threading.Thread(target=go_on, daemon=True).start()
+started.wait()
+"]),
+    ok = py_context_router:stop_pool(raising),
+    ?assertEqual({ok, <<"all of it">>}, file:read_file(File)).
 
 %% Proves that threads are joined before atexit functions run, these in the opposite order of their registration, and
 %% that objects are finalised after them.
@@ -274,16 +299,68 @@ supervised(_Config) ->
 
 %% Proves that Python ends in order when the node is killed.
 node_killed(_Config) ->
+    Peer = start_node(),
+    File = py_test:temp_file("node"),
+    ok = peer:call(Peer, py, exec, [iolist_to_binary([with_names([File]), runs_at_exit()])]),
+    kill_node(Peer),
+    py_test:eventually(fun() -> file:read_file(File) =:= {ok, <<"ran">>} end).
+
+%% Proves that then all contexts do, also those that sleep, or have threads that go on for longer than there is time.
+node_killed_contexts(_Config) ->
+    py_test_modes:with_owngil(fun() ->
+        Peer = start_node(),
+        {ok, Contexts} = peer:call(Peer, py_context_router, start_pool, [killed, 3, #{mode => owngil}]),
+        Files = [py_test:temp_file("node") || _ <- Contexts],
+        _ = [ok = peer:call(Peer, py, exec, [Ctx, iolist_to_binary([with_names([File]), runs_at_exit(),
+                                             "import threading\nthreading.Thread(target=threading.Event().wait).start()"])])
+             || {Ctx, File} <- lists:zip(Contexts, Files)],
+        kill_node(Peer),
+        py_test:eventually(fun() -> [file:read_file(File) || File <- Files] =:= [{ok, <<"ran">>} || _ <- Files] end)
+    end).
+
+runs_at_exit() ->
+    "import atexit, pathlib\natexit.register(pathlib.Path(names[0]).write_text, 'ran')\n".
+
+start_node() ->
     {ok, Peer, _} = peer:start(#{connection => standard_io, env => [{"ERL_CRASH_DUMP", "/dev/null"}],
                                  args => ["-pa", filename:dirname(code:which(?MODULE))]}),
     ok = peer:call(Peer, code, add_pathsa, [code:get_path()]),
     ok = peer:call(Peer, py_test, start, []),
-    File = py_test:temp_file("node"),
-    ok = peer:call(Peer, py, exec, [iolist_to_binary([with_names([File]),
-                                    "import atexit, pathlib\natexit.register(pathlib.Path(names[0]).write_text, 'ran')"])]),
+    Peer.
+
+kill_node(Peer) ->
     ok = py_test:signal(list_to_integer(peer:call(Peer, os, getpid, [])), "KILL"),
-    py_test:eventually(fun() -> file:read_file(File) =:= {ok, <<"ran">>} end),
     try peer:stop(Peer) catch exit:_ -> ok end.
+
+%% Proves that what C code has buffered until the very end is logged, also when it is more than one read gives.
+all_of_the_pipe(_Config) ->
+    {ok, [Ctx]} = py_context_router:start_pool(pipe, 1, #{mode => worker}),
+    Last = atom_to_binary(py_test:unique(last)),
+    ok = py:exec(Ctx, ["last = '", Last, "'", "
+import ctypes
+c = ctypes.CDLL(None)
+c.malloc.restype = ctypes.c_void_p
+size = 800000
+stdout = ctypes.c_void_p.in_dll(c, 'stdout')
+c.setvbuf(stdout, ctypes.c_void_p(c.malloc(ctypes.c_size_t(size))), 0, ctypes.c_size_t(size))
+for _ in range(700): c.fputs(b'x' * 1000 + b'\\n', stdout)
+c.fputs(last.encode() + b'\\n', stdout)
+"]),
+    ok = py_context_router:stop_pool(pipe),
+    _ = py_test_log:wait(Last).
+
+%% Proves that executors work in a context although one before it in the same process was stopped with threads.
+executors_of_the_next(_Config) ->
+    py_test_modes:with_owngil(fun() ->
+        Submit = "import concurrent.futures\nexecutor = concurrent.futures.ThreadPoolExecutor(1)\n"
+                 "four = executor.submit(pow, 2, 2).result()",
+        py_test:with_context(#{mode => owngil}, fun(_Keeper) ->
+            _ = [py_test:with_context(#{mode => owngil}, fun(Ctx) ->
+                     ?assertEqual(ok, py:exec(Ctx, Submit)),
+                     ?assertEqual({ok, 4}, py:eval(Ctx, "four"))
+                 end) || _ <- [1, 2, 3]]
+        end)
+    end).
 
 %% Proves that the option is checked.
 options(_Config) ->

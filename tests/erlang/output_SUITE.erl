@@ -10,7 +10,8 @@ all() ->
     [print_is_logged, stderr_is_logged, levels_differ, metadata_names_pool_and_context, raw_descriptors,
      child_processes,
      c_buffers, lines_are_kept_apart, line_without_end, empty_lines, long_lines, text_that_is_not_utf8, unicode_text,
-     many_writers, floods_are_bounded, flood_of_prints, bytes_like_frames, standard_input_is_empty, streams_of_others, redirected_in_a_request, streams_of_a_preload, owngil_output,
+     many_writers, floods_are_bounded, flood_of_prints, bytes_like_frames, standard_input_is_empty, streams_of_others, redirected_in_a_request, redirected_in_a_coroutine,
+     streams_of_a_preload, streams_of_another_preload, owngil_output,
      output_before_death, output_while_starting, what_looks_like_a_crash, a_long_report].
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
@@ -349,3 +350,56 @@ streams_of_a_preload(_) ->
         ok = py:exec(Ctx, <<"print('two')">>),
         ?assertEqual({ok, <<"one\ntwo\n">>}, py:eval(Ctx, <<"__import__('sys').stdout.getvalue()">>))
     end).
+
+%% Proves that a stream which a preload has set is not for the next context of the same interpreter.
+streams_of_another_preload(_) ->
+    py_test_modes:with_owngil(fun() ->
+        logged(fun() ->
+            py_test:with_context(#{mode => owngil}, fun(Keeper) ->
+                {ok, Ended} = py:eval(<<"__import__('sys').version_info >= (3, 14)">>),
+                Parked = fun() -> element(2, py:call(Keeper, probe, threads_named, [<<"py_parked">>])) end,
+                Before = Parked(),
+                Preload = <<"import io, sys\nsys.stdout = io.StringIO()">>,
+                py_test:with_context(#{mode => owngil, preload => Preload}, fun(Ctx) ->
+                    {ok, _} = py:call(Ctx, noise, to_stdout, [token()])
+                end),
+                py_test:eventually(fun() -> Ended orelse Parked() > Before end),
+                py_test:with_context(#{mode => owngil}, fun(Ctx) ->
+                    Token = token(),
+                    {ok, _} = py:call(Ctx, noise, to_stdout, [Token]),
+                    _ = py_test_log:wait(Token)
+                end)
+            end)
+        end)
+    end).
+
+%% Proves that what a coroutine puts in the place of a standard stream is there in each of its steps, and in those of tasks that it
+%% makes meanwhile, that nobody else has it, and that nothing of it stays.
+redirected_in_a_coroutine(_) ->
+    logged(fun() ->
+        _ = [py_test:with_pool(1, #{mode => Mode}, fun(Pool) -> redirected_in_a_coroutine_of(Pool) end)
+             || Mode <- py_test_modes:supported()]
+    end).
+
+redirected_in_a_coroutine_of(Pool) ->
+    [Ctx] = py_test:contexts(Pool),
+    Names = [token() || _ <- [1, 2]],
+    Waiting = [{Name, py:async_call(Ctx, noise, redirected, [Name])} || Name <- Names],
+    py_test:eventually(fun() -> py:call(Ctx, noise, begun, []) =:= {ok, 2} end),
+    Others = fun() ->
+        Token = token(),
+        {ok, _} = py:call(Ctx, noise, to_stdout, [Token]),
+        _ = py_test_log:wait(Token)
+    end,
+    Others(),
+    Stream = token(),
+    ?assertEqual({ok, [1, 2, 3]}, py:stream(Ctx, noise, redirected_items, [Stream])),
+    {ok, _} = py:async_await(py:async_call(Ctx, noise, close_for_all, [])),
+    Others(),
+    _ = [begin
+             {ok, _} = py:call(Ctx, noise, release, [Name]),
+             Lines = [[Name, " ", Line, "\n"] || Line <- ["before", "child", "child", "afterwards"]],
+             ?assertEqual({ok, iolist_to_binary(Lines)}, py:async_await(Ref)),
+             _ = py_test_log:wait([Name, " outside"])
+         end || {Name, Ref} <- Waiting],
+    Others().

@@ -67,6 +67,7 @@ attacks() ->
      {length_2_32_less_1, {hostile, length_and_death, [16#ffffffff, 9]}, ?BOTH, died},
      {length_and_life, {hostile, length_and_death, [16#ffffffff, 0]}, ?BOTH, ?BAD_FRAME},
      {replies_closed, {hostile, close_replies, []}, ?BOTH, died},
+     {replies_closed_at_the_end, {hostile, close_replies_at_the_end, []}, ?BOTH, died},
      %% 6. Memory and processes.
      frame(compressed_header, term_to_binary({9, [binary:copy(<<0>>, 500000)]}, [{compressed, 9}])),
      {endless_pieces, {hostile, endless, [{bytes, <<(t({2, make_ref()}))/binary, 0:(8 bsl 20)>>}]}, ?BOTH, ?BAD_FRAME},
@@ -127,6 +128,7 @@ length_2_31(C) -> attack(?FUNCTION_NAME, C).
 length_2_32_less_1(C) -> attack(?FUNCTION_NAME, C).
 length_and_life(C) -> attack(?FUNCTION_NAME, C).
 replies_closed(C) -> attack(?FUNCTION_NAME, C).
+replies_closed_at_the_end(C) -> attack(?FUNCTION_NAME, C).
 compressed_header(C) -> attack(?FUNCTION_NAME, C).
 endless_pieces(C) -> attack(?FUNCTION_NAME, C).
 endless_output(C) -> attack(?FUNCTION_NAME, C).

@@ -2,6 +2,7 @@
 // names it.
 #include <random>
 
+#include "etf/received_segments.h"
 #include "etf_python.h"
 
 using namespace erlang_python;
@@ -208,5 +209,26 @@ TEST_CASE("decode: whatever random changes make of terms, the answer is a value 
     TermReader again{Bytes(encoded.bytes)};
     CHECK(again.skip());
     CHECK(again.at_end());
+  }
+}
+
+namespace {
+
+struct NoLender final : SegmentLender {
+  void give_back(std::span<const std::uint64_t>) override {}
+};
+
+}  // namespace
+
+TEST_CASE("decode: a large binary without room in the address space is a MemoryError, also where bytes are asked for") {
+  const Buffer key = {90, 0, 1, 119, 1, 'n', 0, 0, 0, 1, 0, 0, 0, 2};
+  const Buffer stands_for = Buffer{108, 0, 0, 0, 1} + key + Buffer{97, 0};
+  NoLender lender;
+  for (const Buffer& bytes : {stands_for, Buffer{104, 2} + atom_bytes("bytes") + stands_for}) {
+    auto unmapped = std::make_shared<ReceivedSegment>(lender, 0, Bytes{}, nullptr);
+    ReceivedSegments segments{Bytes(key), {std::move(unmapped)}};
+    TermReader reader(Bytes(bytes), &segments);
+    CHECK_FALSE(decode_term(reader, TestPython::get().types()));
+    CHECK(TestPython::get().take_error().starts_with("MemoryError"));
   }
 }

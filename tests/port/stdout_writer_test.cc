@@ -5,10 +5,13 @@
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/wait.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <csignal>
 #include <map>
 #include <string>
 #include <thread>
@@ -123,4 +126,26 @@ TEST_CASE("a reply of more than one piece") {
     joined.insert(joined.end(), frames[i].begin() + static_cast<std::ptrdiff_t>(reader.position()), frames[i].end());
   }
   CHECK(joined == payload);
+}
+
+TEST_CASE("a pipe that code in the process has closed ends the process, and one that Erlang has closed does not") {
+  const std::vector<std::uint8_t> frame(kLengthBytes + 8);
+  const auto status_after = [&frame](bool by_code) {
+    const pid_t child = fork();
+    if (child == 0) {
+      signal(SIGPIPE, SIG_IGN);
+      Pipe pipe;
+      StdoutWriter writer(std::move(pipe.write_end));
+      pipe.read_end = UniqueFd();
+      if (by_code) close(writer.fd());
+      writer.send(frame);
+      _exit(7);
+    }
+    int status = 0;
+    REQUIRE(waitpid(child, &status, 0) == child);
+    REQUIRE(WIFEXITED(status));
+    return WEXITSTATUS(status);
+  };
+  CHECK(status_after(true) == EX_IOERR);
+  CHECK(status_after(false) == 7);
 }

@@ -89,6 +89,10 @@ def close_replies() -> None:
     time.sleep(600)
 
 
+def close_replies_at_the_end() -> None:
+    os.close(reply_fd())
+
+
 def replace_replies() -> None:
     null = os.open("/dev/null", os.O_WRONLY)
     os.dup2(null, reply_fd())

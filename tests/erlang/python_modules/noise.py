@@ -1,5 +1,8 @@
 """Everything that writes to file descriptors 1 and 2, for output_SUITE."""
 
+import asyncio
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -81,3 +84,52 @@ def like_frames():
 def read_stdin():
     """Standard input is empty for user code: the protocol's end is elsewhere."""
     return (sys.stdin.read() if sys.stdin else "", os.read(0, 10))
+
+
+_begun: set[str] = set()
+_released: set[str] = set()
+
+
+async def redirected(name):
+    """What it writes while it waits again and again, and tasks of its own as well, is not for the log."""
+    buffer = io.StringIO()
+
+    async def child():
+        await asyncio.sleep(0.01)
+        print(name, "child")
+
+    with contextlib.redirect_stdout(buffer):
+        print(name, "before")
+        await asyncio.gather(child(), child())
+        _begun.add(name)
+        while name not in _released:
+            await asyncio.sleep(0.001)
+        print(name, "afterwards")
+    await asyncio.sleep(0.01)
+    print(name, "outside")
+    return buffer.getvalue()
+
+
+async def redirected_items(name):
+    """The same of a stream: what it has written so far."""
+    buffer = io.StringIO()
+    with contextlib.redirect_stdout(buffer):
+        for _ in range(3):
+            print(name)
+            await asyncio.sleep(0.01)
+            yield buffer.getvalue().count(name)
+
+
+async def close_for_all():
+    """Leaves nothing to write to."""
+    sys.stdout = None
+    await asyncio.sleep(0.01)
+    sys.stderr = None
+
+
+def begun():
+    return len(_begun)
+
+
+def release(name):
+    _released.add(name)
