@@ -5,7 +5,8 @@
 locks: which lock protects what, by clang's thread safety analysis. tidy: clang-tidy with the settings of .clang-tidy.
 
 Most of what these cost, the headers of C++ and Python and the checks' walk through them, is the same for every file, so
-files are joined to one. Those that cannot be, because they use one name for different things, are put into another batch. Only what is compiled with the project's flags: fuzzers have a build of their own.
+files are joined to one. Those that cannot be, because they use one name for different things, are put into another batch.
+Only what is compiled with the project's flags: fuzzers have a build of their own.
 """
 
 import json
@@ -14,6 +15,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
@@ -83,12 +85,22 @@ class Batch:
                 wrong.add(self.files[number])
             return f"{self.files[number].relative_to(TOP)}:{line - self.starts[number] + 1}{found[2] or ''}"
 
-        said = re.sub(re.escape(str(self.joined)) + r":(\d+)(:\d+: (?:fatal )?error: )?", place, done.stdout + done.stderr)
+        said = re.sub(
+            re.escape(str(self.joined)) + r":(\d+)(:\d+: (?:fatal )?error: )?", place, done.stdout + done.stderr
+        )
         said = "".join(line for line in said.splitlines(True) if not line.endswith(" generated.\n"))
         return done.returncode, said, wrong
 
     def compile(self, options: Sequence[str]) -> tuple[int, str, set[Path]]:
-        return self.run("clang++", *self.flags, *options, "-fsyntax-only", "-fno-color-diagnostics", "-ferror-limit=0", str(self.joined))
+        return self.run(
+            "clang++",
+            *self.flags,
+            *options,
+            "-fsyntax-only",
+            "-fno-color-diagnostics",
+            "-ferror-limit=0",
+            str(self.joined),
+        )
 
     def divided(self, wrong: set[Path]) -> "list[Batch]":
         """Two batches, the second with these files, or with half of the files where that does not divide them."""
@@ -108,7 +120,7 @@ def locks(batch: Batch) -> str:
 
 
 def tidy(batch: Batch) -> str:
-    """What clang-tidy finds. Where it crashes on a batch, as clang-tidy 14 may, it is given less at once."""
+    """What clang-tidy finds. Where it crashes on a batch, it is given less at once."""
     status, said, wrong = batch.compile(["-w"])
     if status == 0:
         config = f"--config-file={TOP / '.clang-tidy'}"
@@ -119,11 +131,12 @@ def tidy(batch: Batch) -> str:
 
 
 def main(build: str, out: str, check: str) -> int:
-    folder = Path(out, check).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    batches = [Batch(Path(build).absolute(), folder, flags, files) for flags, files in file_groups(Path(build))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = list(filter(None, pool.map({"locks": locks, "tidy": tidy}[check], batches)))
+    # A folder of its own: clang maps files, and must not see another run write them anew.
+    with tempfile.TemporaryDirectory(prefix=f"{check}-", dir=out) as folder:
+        root = Path(build).absolute()
+        batches = [Batch(root, Path(folder).absolute(), flags, files) for flags, files in file_groups(root)]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            found = list(filter(None, pool.map({"locks": locks, "tidy": tidy}[check], batches)))
     sys.stdout.writelines(found)
     return 1 if found or not batches else 0
 
