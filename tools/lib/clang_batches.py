@@ -5,7 +5,7 @@
 locks: which lock protects what, by clang's thread safety analysis. tidy: clang-tidy with the settings of .clang-tidy.
 
 Most of what these cost, the headers of C++ and Python and the checks' walk through them, is the same for every file, so
-files are joined to one. Those that cannot be, because they use one name for different things, are put into another batch.
+files are joined to one. Those that cannot be, as they use one name for different things, are put into another batch.
 Only what is compiled with the project's flags: fuzzers have a build of their own.
 """
 
