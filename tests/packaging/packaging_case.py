@@ -37,6 +37,13 @@ class PackagingCase(unittest.TestCase):
             "HOME": str(self.folder / "home"),
             "GIT_CONFIG_GLOBAL": os.devnull,
             "ERL_CRASH_DUMP_SECONDS": "0",
+            # Every project compiles the same port program, and homes are empty: where there is ccache, Meson takes it.
+            "CCACHE_DIR": str(BUILD / "test" / "ccache"),
+            "CCACHE_BASEDIR": str(self.folder),
+            "CCACHE_NOHASHDIR": "1",
+            "CCACHE_DEPEND": "1",
+            "CCACHE_SLOPPINESS": "locale",
+            "CCACHE_MAXSIZE": "500M",
         }
         if python := os.environ.get("ERLANG_PYTHON_TEST_PYTHON"):
             self.environment["PYTHON"] = python
