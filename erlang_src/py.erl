@@ -43,11 +43,12 @@
 -type code() :: py_args:code().
 -type context() :: pid().
 -type target() :: context() | (Pool :: atom()).
+%% `timeout': of the whole. `queue_timeout': of that, for a slot of the pool's limit, after which the call is refused as `overloaded'.
 %% `traceback': errors are `{Type, Message, Traceback}'. `strict': values without an Erlang form are errors. `buffer': numpy
 %% arrays and the like come as their raw bytes. `none_as': what None becomes (the application's key none_as by default).
 %% `kwargs': on a context, where no keyword arguments stand in front of the options.
--type options() :: #{kwargs => kwargs(), timeout => timeout(), traceback => boolean(), strict => boolean(),
-                     buffer => boolean(), none_as => none | nil | undefined} | [{atom(), term()} | atom()].
+-type options() :: #{kwargs => kwargs(), timeout => timeout(), queue_timeout => timeout(), traceback => boolean(),
+                     strict => boolean(), buffer => boolean(), none_as => none | nil | undefined} | [{atom(), term()} | atom()].
 -type last() :: timeout() | options().
 %% Of a stream, without a limit of time unless one is given; also those of a call. `owner': who gets the messages. `context'
 %% or `pool': where it runs, instead of where routing says.

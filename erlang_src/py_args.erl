@@ -2,7 +2,7 @@
 %% UTF-8 binary. What cannot be meant raises `{bad_argument, Which, Value}'.
 -module(py_args).
 
--export([name/2, args/1, names/2, map/2, code/1, timeout/1, operation/3, operation/4, eval/2, exec/1]).
+-export([name/2, args/1, names/2, map/2, code/1, timeout/1, timeout/2, operation/3, operation/4, eval/2, exec/1]).
 -export([is_named/1, is_identifier/1]).
 
 -export_type([name/0, code/0, named/0, key/0]).
@@ -86,9 +86,12 @@ code(Code) -> text(code, Code).
 
 %% The upper bound is that of `receive ... after'.
 -spec timeout(timeout()) -> timeout().
-timeout(infinity) -> infinity;
-timeout(Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> Ms;
-timeout(Other) -> error({bad_argument, timeout, Other}).
+timeout(Timeout) -> timeout(timeout, Timeout).
+
+-spec timeout(Which :: atom(), timeout()) -> timeout().
+timeout(_Which, infinity) -> infinity;
+timeout(_Which, Ms) when is_integer(Ms), Ms >= 0, Ms =< 16#ffffffff -> Ms;
+timeout(Which, Other) -> error({bad_argument, Which, Other}).
 
 %% Characters, or the bytes of a UTF-8 text.
 text(Which, Text) when is_list(Text) ->

@@ -26,10 +26,7 @@ detached(Request) ->
     ok.
 
 cast(Tag, {Target, Operation, Flags, Limit}) ->
-    py_caster:cast(Tag, Target, Operation, Flags bor ?FLAG_TASK, unlimited(Limit)).
-
-unlimited(default) -> infinity;
-unlimited(Limit) -> Limit.
+    py_caster:cast(Tag, Target, Operation, Flags bor ?FLAG_TASK, py_time_limit:unless_given(infinity, Limit)).
 
 %% @doc Starts it and waits until it has ended.
 -spec run(py_call:request()) -> py:result().
@@ -59,13 +56,9 @@ gather(Calls, _Timeout) ->
     error({bad_argument, calls, Calls}).
 
 gathered(Requests, Timeout) ->
-    Refs = [start({Target, Operation, Flags, at_most(Timeout, Limit)}) || {Target, Operation, Flags, Limit} <- Requests],
+    Refs = [start({Target, Operation, Flags, py_time_limit:at_most(Timeout, Limit)}) || {Target, Operation, Flags, Limit} <- Requests],
     Results = [await(Ref, infinity) || Ref <- Refs],
     case [{Index, Reason} || {Index, {error, Reason}} <- lists:zip(lists:seq(1, length(Results)), Results)] of
         [] -> {ok, [Value || {ok, Value} <- Results]};
         Failed -> {error, {gather_failed, Failed}}
     end.
-
-at_most(Timeout, default) -> Timeout;
-%% An atom is larger than any number.
-at_most(Timeout, Limit) -> min(Timeout, Limit).

@@ -12,7 +12,7 @@
 -include("py_route.hrl").
 -include("py_attempt.hrl").
 
--export([new/5, step/2, deadline/1, left/1]).
+-export([new/5, step/2, expiry/1, deadline/1, left/1]).
 
 -export_type([attempt/0, event/0, action/0, outcome/0]).
 
@@ -130,6 +130,13 @@ elsewhere(Ctx, A = #attempt{target = Target, caller = Caller}) ->
 -spec deadline(timeout()) -> integer() | infinity.
 deadline(infinity) -> infinity;
 deadline(Ms) -> erlang:monotonic_time(millisecond) + Ms.
+
+%% @doc When it is told `timeout', where it is now. Of several limits the first one counts.
+-spec expiry(attempt()) -> integer() | infinity.
+expiry(#attempt{at = At, deadline = Deadline, queue_deadline = Queue}) when At =:= queued; At =:= slot ->
+    min(Deadline, Queue);
+expiry(#attempt{deadline = Deadline}) ->
+    Deadline.
 
 %% @doc How long until then.
 -spec left(integer() | infinity) -> timeout().

@@ -12,7 +12,7 @@
 
 -export_type([request/0, target/0, call/0, timeout_or_options/0]).
 
--type request() :: {py_route:target(), py_protocol:operation(), Flags :: non_neg_integer(), py_request:limit()}.
+-type request() :: {py_route:target(), py_protocol:operation(), Flags :: non_neg_integer(), py_time_limit:limit()}.
 %% A context, or a pool by its name.
 -type target() :: pid() | atom().
 %% A call as one term, in any of its shapes.
@@ -86,7 +86,7 @@ task_on(Target, M, F, Args, Last) ->
     end.
 
 %% @doc A call whose keyword arguments are among its options, or that has none.
--spec options(py_route:target(), py_request:limit(), {term(), term(), term()}, term()) -> request().
+-spec options(py_route:target(), py_time_limit:limit(), {term(), term(), term()}, term()) -> request().
 options(Target, Limit, {M, F, Args}, Last) when is_map(Last); is_list(Last) ->
     Options = py_args:map(options, Last),
     complete(Target, py_args:operation(M, F, Args, maps:get(kwargs, Options, #{})), maps:remove(kwargs, Options), Limit);
@@ -178,7 +178,8 @@ complete(Target, Operation, Last, Limit) when is_map(Last); is_list(Last) ->
 complete(Target, Operation, Timeout, _Limit) ->
     {Target, Operation, 0, py_args:timeout(Timeout)}.
 
-option(timeout, Timeout, {Flags, _}) -> {Flags, py_args:timeout(Timeout)};
+option(timeout, Timeout, {Flags, Limit}) -> {Flags, py_time_limit:with_total(py_args:timeout(Timeout), Limit)};
+option(queue_timeout, Timeout, {Flags, Limit}) -> {Flags, py_time_limit:with_queue(py_args:timeout(queue_timeout, Timeout), Limit)};
 option(traceback, Value, Request) when is_boolean(Value) -> flag(?FLAG_TRACEBACK, Value, Request);
 option(strict, Value, Request) when is_boolean(Value) -> flag(?FLAG_STRICT, Value, Request);
 option(buffer, Value, Request) when is_boolean(Value) -> flag(?FLAG_BUFFER, Value, Request);

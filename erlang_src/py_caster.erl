@@ -20,14 +20,14 @@
 -define(SECRET, '$py_caster_secret').
 
 %% @doc Never blocks. The call sees the caller's contexts and namespaces as they are now.
--spec cast(tag(), py_route:target(), py_protocol:operation(), non_neg_integer(), py_request:limit()) -> reference().
+-spec cast(tag(), py_route:target(), py_protocol:operation(), non_neg_integer(), py_time_limit:limit()) -> reference().
 cast(Tag, Target, Operation, Flags, Limit) ->
     Ref = make_ref(),
     Caller = py_env:caller(),
     %% Raises when the application does not run: whoever it did run for may remember a caster.
     _ = py_counters:ref(),
     Job = #{key => {Ref, Tag}, target => Target, operation => Operation, flags => Flags,
-            timeout => py_request:limit(Limit, Caller), caller => Caller},
+            timeout => py_time_limit:total(Limit, Caller), queue_timeout => py_time_limit:queue(Limit), caller => Caller},
     Caster = caster(),
     Caster ! {cast, get(?SECRET), Job},
     Ref.

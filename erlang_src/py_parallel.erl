@@ -28,7 +28,7 @@ results(Requests) ->
     Caller = py_env:caller(),
     Job = fun({Key, {Target, Operation, Flags, Limit}}) ->
         #{key => Key, target => Target, operation => Operation, flags => Flags,
-          timeout => py_request:limit(Limit, Caller), caller => Caller}
+          timeout => py_time_limit:total(Limit, Caller), queue_timeout => py_time_limit:queue(Limit), caller => Caller}
     end,
     {Early, Pipeline} = lists:foldl(
         fun(Call, {Done, P}) ->

@@ -17,10 +17,10 @@
 -export_type([pipeline/0, job/0, key/0, completion/0]).
 
 -type key() :: term().
-%% `timeout' counts from when the call is added, with `balance' from when it is sent. `caller': on whose behalf, and in
+%% `timeout' and `queue_timeout' count from when the call is added, with `balance' from when it is its turn. `caller': on whose behalf, and in
 %% which chain of calls.
 -type job() :: #{key := key(), target := py_route:target(), operation := py_protocol:operation(),
-                 flags := non_neg_integer(), timeout := timeout(), caller := #caller{}}.
+                 flags := non_neg_integer(), timeout := timeout(), queue_timeout := timeout(), caller := #caller{}}.
 -type completion() :: {key(), py_request:result()}.
 
 %% As many as begin in a millisecond.
@@ -48,15 +48,15 @@ new(#{balance := Balance}) ->
     #pipeline{id = py_pid:self_id(), balance = Balance}.
 
 -spec add(job(), pipeline()) -> {[completion()], pipeline()}.
-add(#{key := Key, target := Target, operation := Operation, flags := Flags, timeout := Timeout, caller := Caller},
-    P = #pipeline{queue = Queue, id = Id}) ->
-    Clock = case P#pipeline.balance of
-        true -> infinity;
-        false -> py_attempt:deadline(Timeout)
+add(#{key := Key, target := Target, operation := Operation, flags := Flags, timeout := Timeout, queue_timeout := QueueTimeout,
+      caller := Caller}, P = #pipeline{id = Id, balance = Balance}) ->
+    A = #attempt{key = Key, target = Target, operation = Operation, flags = Flags, timeout = Timeout,
+                 queue_timeout = QueueTimeout, deadline = infinity, caller = Caller#caller{id = Id}},
+    {Scheduled, Next = #pipeline{queue = Queue}} = case Balance of
+        true -> scheduled(A, P);
+        false -> start_clocks(A, P)
     end,
-    A = #attempt{key = Key, target = Target, operation = Operation, flags = Flags, timeout = Timeout, deadline = Clock,
-                 caller = Caller#caller{id = Id}},
-    completed(pump(scheduled(A, placed(A, queued, P#pipeline{queue = queue:in(A, Queue)})))).
+    completed(pump(placed(Scheduled, queued, Next#pipeline{queue = queue:in(Scheduled, Queue)}))).
 
 %% @doc `ignored': the message is not the pipeline's.
 -spec handle(term(), pipeline()) -> {[completion()], pipeline()} | ignored.
@@ -164,7 +164,7 @@ next(Event, A, P) ->
     act(Action, Next, P).
 
 act(route, A0, P0) ->
-    {A, P} = restart_clock(A0, P0),
+    {A, P} = restart_clocks(A0, P0),
     next({route, choose_if_started(A, P)}, A, P);
 act(take, A = #attempt{caller = Caller, route = Route}, P) ->
     next({slot, py_request:take(Caller, Route)}, A, P);
@@ -173,14 +173,16 @@ act(queue, A = #attempt{route = #route{limit = Limit, tag = Tag}}, P = #pipeline
         Answer when Answer =:= queue_full; Answer =:= closed -> next({slot, Answer}, A, P);
         Place -> placed(A, head, P#pipeline{head = {Place, A}})
     end;
-act({await, Where, Stale}, A = #attempt{operation = Operation, deadline = Deadline}, P) ->
+act({await, Where, Stale}, A0, P0) ->
+    {A = #attempt{operation = Operation, deadline = Deadline}, P} = scheduled(A0, P0),
     %% In a process of its own: replies must go on being served.
     {_, Monitor} = spawn_monitor(?MODULE, exit_with_pool, [py_route:pool_of(Where, Operation), Stale, left(Deadline)]),
     placed(A, head, P#pipeline{head = {Monitor, A}});
 act(send, A, P0) ->
     {Riders, P} = riders(A, P0),
     send(A, Riders, P);
-act(wait, A = #attempt{alias = Alias, route = #route{ctx = Ctx}}, P = #pipeline{flights = Flights, loads = Loads}) ->
+act(wait, A0, P0) ->
+    {A = #attempt{alias = Alias, route = #route{ctx = Ctx}}, P = #pipeline{flights = Flights, loads = Loads}} = scheduled(A0, P0),
     placed(A, Alias, P#pipeline{flights = Flights#{Alias => A}, loads = Loads#{Ctx => maps:get(Ctx, Loads, 0) + 1}});
 act(cancel, A, P) ->
     ok = py_request:cancel(A),
@@ -239,7 +241,7 @@ send(A = #attempt{slot = Slot, route = #route{limit = Limit, tag = Tag}}, [Next 
     end.
 
 send(A0, P0) ->
-    {A = #attempt{deadline = Deadline}, P} = restart_clock(A0, P0),
+    {A = #attempt{deadline = Deadline}, P} = restart_clocks(A0, P0),
     next({sent, py_request:post(A, left(Deadline))}, A, P).
 
 choose_if_started(A, P) ->
@@ -269,17 +271,25 @@ least_busy([First | Rest], _Route, Loads, #caller{envs = Envs}) ->
 
 %% Deadlines.
 
-scheduled(#attempt{deadline = infinity}, P) ->
-    P;
-scheduled(#attempt{key = Key, deadline = Deadline}, P = #pipeline{deadlines = Deadlines}) ->
-    P#pipeline{deadlines = gb_sets:add_element({Deadline, Key}, Deadlines)}.
+%% Where it is now it may expire at another time than before.
+scheduled(A = #attempt{key = Key, expiry = Before}, P = #pipeline{deadlines = Deadlines}) ->
+    case py_attempt:expiry(A) of
+        Before -> {A, P};
+        Expiry -> {A#attempt{expiry = Expiry}, P#pipeline{deadlines = added(Expiry, Key, removed(Before, Key, Deadlines))}}
+    end.
+
+added(infinity, _Key, Deadlines) -> Deadlines;
+added(Expiry, Key, Deadlines) -> gb_sets:add_element({Expiry, Key}, Deadlines).
+
+removed(Never, _Key, Deadlines) when is_atom(Never) -> Deadlines;
+removed(Expiry, Key, Deadlines) -> gb_sets:del_element({Expiry, Key}, Deadlines).
+
+start_clocks(A = #attempt{timeout = Timeout, queue_timeout = QueueTimeout}, P) ->
+    scheduled(A#attempt{deadline = py_attempt:deadline(Timeout), queue_deadline = py_attempt:deadline(QueueTimeout)}, P).
 
 %% Of many balanced calls the last are sent long after they were added.
-restart_clock(A, P = #pipeline{balance = false}) ->
-    {A, P};
-restart_clock(A = #attempt{key = Key, timeout = Timeout, deadline = Before}, P = #pipeline{deadlines = Deadlines}) ->
-    Again = A#attempt{deadline = py_attempt:deadline(Timeout)},
-    {Again, scheduled(Again, P#pipeline{deadlines = gb_sets:del_element({Before, Key}, Deadlines)})}.
+restart_clocks(A, P = #pipeline{balance = false}) -> {A, P};
+restart_clocks(A, P) -> start_clocks(A, P).
 
 placed(#attempt{key = Key}, Place, P = #pipeline{places = Places}) ->
     P#pipeline{places = Places#{Key => Place}}.
@@ -293,8 +303,16 @@ late(Key, P = #pipeline{places = Places, queue = Queue}) ->
             [A] = [A || A = #attempt{key = Other} <- queue:to_list(Queue), Other =:= Key],
             next(timeout, A, P);
         #{Key := head} ->
-            {A, Free} = leave(P),
-            next(timeout, A, Free);
+            case leave(P) of
+                %% It had waited for too long, but not for nothing.
+                {A = #attempt{at = granted, slot = Slot, deadline = Deadline}, Free} when Slot > 0 ->
+                    case py_attempt:left(Deadline) of
+                        0 -> next(timeout, A, Free);
+                        _ -> next({slot, Slot}, A, Free)
+                    end;
+                {A, Free} ->
+                    next(timeout, A, Free)
+            end;
         #{Key := Alias} ->
             landed(timeout, Alias, P);
         _ ->
@@ -324,14 +342,11 @@ landed(Event, Alias, P = #pipeline{flights = Flights, loads = Loads}) ->
     end,
     next(Event, A, P#pipeline{flights = Rest, loads = Less}).
 
-done(#attempt{key = Key, deadline = Deadline}, Result, P = #pipeline{done = Done, deadlines = Deadlines, places = Places}) ->
+done(#attempt{key = Key, expiry = Expiry}, Result, P = #pipeline{done = Done, deadlines = Deadlines, places = Places}) ->
     P#pipeline{
         done = [{Key, Result} | Done],
         places = maps:remove(Key, Places),
-        deadlines = case Deadline of
-            infinity -> Deadlines;
-            _ -> gb_sets:del_element({Deadline, Key}, Deadlines)
-        end}.
+        deadlines = removed(Expiry, Key, Deadlines)}.
 
 completed(P = #pipeline{done = Done}) ->
     {lists:reverse(Done), P#pipeline{done = []}}.

@@ -10,19 +10,15 @@
 
 -export([run/4, open/4]).
 %% For all shells of an attempt.
--export([limit/2, take/2, post/2, result/2, cancel/1, credit/3, outcome/2, end_of_stream/2]).
+-export([take/2, post/2, result/2, cancel/1, credit/3, outcome/2, end_of_stream/2]).
 
--export_type([result/0, limit/0]).
+-export_type([result/0]).
 
 -type result() :: ok | {ok, term()} | {error, term()}.
-%% `default': nobody asked for a limit of time.
--type limit() :: timeout() | default.
-
--define(DEFAULT_MS, 30000).
 
 %% @doc Runs an operation and waits for its result. The timeout covers everything: the wait for a pool that restarts, for
 %% a slot, for the context, and the work.
--spec run(py_route:target(), py_protocol:operation(), non_neg_integer(), limit()) -> result().
+-spec run(py_route:target(), py_protocol:operation(), non_neg_integer(), py_time_limit:limit()) -> result().
 run(Target, Operation, Flags, Limit) ->
     try
         start(Target, Operation, Flags, Limit)
@@ -32,7 +28,7 @@ run(Target, Operation, Flags, Limit) ->
 
 %% @doc Begins a stream. Its items come to the caller as `{py_items, Alias, Payload}', its end as `{py_reply, Alias, Payload}' or
 %% `DOWN'; when the caller is done with the alias it deactivates it (demonitor/2).
--spec open(py_route:target(), py_protocol:operation(), non_neg_integer(), limit()) ->
+-spec open(py_route:target(), py_protocol:operation(), non_neg_integer(), py_time_limit:limit()) ->
     {open, py_attempt:attempt()} | {error, term()}.
 open(Target, Operation, Flags, Limit) ->
     try
@@ -44,7 +40,7 @@ open(Target, Operation, Flags, Limit) ->
 %% The plain case: there is a context, a slot, and time. One record is made of it, when it is sent.
 start(Target, Operation, Flags, Limit) ->
     Caller = py_env:caller(),
-    Timeout = limit(Limit, Caller),
+    Timeout = py_time_limit:total(Limit, Caller),
     case find(Target, Operation, Caller) of
         Route = #route{} when Timeout =/= 0 ->
             case take(Caller, Route) of
@@ -52,11 +48,15 @@ start(Target, Operation, Flags, Limit) ->
                     send(#attempt{target = Target, operation = none, flags = Flags, timeout = Timeout, caller = Caller,
                                   at = flight, route = Route, slot = Slot}, Operation, Timeout);
                 None ->
-                    next({slot, None}, (py_attempt:new(Target, Operation, Flags, Timeout, Caller))#attempt{route = Route})
+                    next({slot, None}, (queued(Target, Operation, Flags, Limit, Caller))#attempt{route = Route})
             end;
         Found ->
-            next({route, Found}, py_attempt:new(Target, Operation, Flags, Timeout, Caller))
+            next({route, Found}, queued(Target, Operation, Flags, Limit, Caller))
     end.
+
+queued(Target, Operation, Flags, Limit, Caller) ->
+    A = py_attempt:new(Target, Operation, Flags, py_time_limit:total(Limit, Caller), Caller),
+    A#attempt{queue_deadline = py_attempt:deadline(py_time_limit:queue(Limit))}.
 
 %% The route of an operation; eval and exec need a namespace of the caller's.
 find(Target, Operation, Caller) ->
@@ -120,8 +120,8 @@ act(route, A = #attempt{target = Target, operation = Operation}) ->
     next({route, find(Target, Operation, Caller)}, A#attempt{caller = Caller});
 act(take, A = #attempt{caller = Caller, route = Route}) ->
     next({slot, take(Caller, Route)}, A);
-act(queue, A = #attempt{caller = #caller{id = Id}, route = #route{limit = Limit, tag = Tag}, deadline = Deadline}) ->
-    case py_waiters:wait(Limit, Id, Tag, py_attempt:left(Deadline)) of
+act(queue, A = #attempt{caller = #caller{id = Id}, route = #route{limit = Limit, tag = Tag}}) ->
+    case py_waiters:wait(Limit, Id, Tag, py_attempt:left(py_attempt:expiry(A))) of
         timeout -> next(timeout, A);
         Answer -> next({slot, Answer}, A)
     end;
@@ -142,13 +142,6 @@ act({done, Outcome}, A) ->
     result(Outcome, A).
 
 %% For all shells of an attempt.
-
-%% @doc In a chain of calls the limit of the call that began it is enough: what it waits for is never cut short by one
-%% that nobody asked for.
--spec limit(limit(), #caller{}) -> timeout().
-limit(default, #caller{chain = 0}) -> ?DEFAULT_MS;
-limit(default, _Caller) -> infinity;
-limit(Timeout, _Caller) -> Timeout.
 
 %% @doc A slot, at once or not at all. A chain of calls has one already; the context that waits for the callback serves
 %% it also when it takes no other requests any more (its port process is being replaced).

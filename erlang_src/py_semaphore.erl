@@ -124,8 +124,12 @@ release() ->
 %% @doc Gives back a slot that was taken by {@link acquire/2}; without one, nothing happens.
 -spec release(atom()) -> ok.
 release(Pool) ->
-    _ = py_slots_audit:release_by_hand(limit(Pool), py_pid:self_id()),
-    ok.
+    Limit = limit(Pool),
+    case py_slots_audit:release_by_hand(Limit, py_pid:self_id()) of
+        none -> ok;
+        %% Whoever asks next finds it free, or in the hands of one that has waited.
+        ok -> py_waiters:served(Limit)
+    end.
 
 %% For py_waiters.
 

@@ -65,7 +65,7 @@ start({Target, Operation, Flags, Limit}, Owner) ->
     Caller = py_env:caller(),
     _ = py_counters:ref(),
     Job = #{key => ?KEY, target => Target, operation => Operation, flags => Flags bor ?FLAG_STREAM,
-            timeout => py_request:limit(Limit, Caller), caller => Caller},
+            timeout => py_time_limit:total(Limit, Caller), queue_timeout => py_time_limit:queue(Limit), caller => Caller},
     Starter = self(),
     {Pid, Monitor} = spawn_monitor(?MODULE, init, [Starter, Owner, Job]),
     receive

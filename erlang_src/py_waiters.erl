@@ -14,7 +14,7 @@
 %% For who waits.
 -export([wait/4, queue/3, reference/1, is_answer/2, leave/1]).
 %% For who gives slots back.
--export([pass_on/3, given_back/2]).
+-export([pass_on/3, given_back/2, served/1]).
 %% py_semaphore.
 -export([serve/1, close/1, died/2, adopt/1, count/1]).
 
@@ -118,7 +118,7 @@ forget(Alias) ->
 %% @doc Leaves the queue. A slot may be on its way: then it is the caller's.
 -spec leave(place()) -> py_slots:slot() | closed | timeout.
 leave(Place = #place{limit = Limit, number = Number, alias = Alias}) ->
-    ok = served(Limit),
+    ok = may_be_served(Limit),
     case taken(?KEY(Limit, Number)) of
         true ->
             ok = forget(Alias),
@@ -146,15 +146,17 @@ arriving(Place = #place{alias = Alias}) ->
     end.
 
 %% A slot may be free, that py_semaphore is about to give.
-served(Limit) ->
+may_be_served(Limit) ->
     case py_slots:waiting(Limit) =:= 2 andalso not py_slots:is_indebted(Limit) of
         true -> ok;
-        false ->
-            try
-                py_semaphore:served()
-            catch
-                error:{not_started, _} -> ok
-            end
+        false -> served()
+    end.
+
+served() ->
+    try
+        py_semaphore:served()
+    catch
+        error:{not_started, _} -> ok
     end.
 
 taken(Key) ->
@@ -227,6 +229,14 @@ given_back(Limit, Slot) ->
     case py_slots:waiting(Limit) of
         0 -> ok;
         _ -> py_semaphore:freed(Limit, Slot)
+    end.
+
+%% @doc Until a slot that the calling process has given back is in somebody's hands, if somebody waits.
+-spec served(py_slots:limit()) -> ok.
+served(Limit) ->
+    case py_slots:waiting(Limit) of
+        0 -> ok;
+        _ -> served()
     end.
 
 %% @doc Hands out all that is free.

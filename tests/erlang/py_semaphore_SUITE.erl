@@ -14,7 +14,7 @@ all() ->
      death_of_the_port_gives_slots_back, restart_of_the_semaphore, never_more_than_the_limit_run, bad_arguments,
      pools_do_not_wait_for_each_other, defaults_of_the_limit, a_pool_that_restarts_keeps_its_limit, limits_of_other_pools_by_hand,
      no_more_than_may_wait, a_hand_over_that_was_cut_off, everybody_is_served_whoever_dies, waiters_of_a_stopped_pool,
-     waiters_by_hand_of_a_stopped_pool].
+     waiters_by_hand_of_a_stopped_pool, free_when_it_is_given_back].
 
 init_per_suite(Config) -> ok = py_test:start([{default_pool_size, 2}]), Config.
 end_per_suite(_Config) -> py_test:stop().
@@ -421,6 +421,18 @@ waiters_by_hand_of_a_stopped_pool(_) ->
     ok = py_context_router:stop_pool(Pool),
     ?assertEqual([{error, {no_such_pool, Pool}}], lists:usort([py_test:join(Job) || Job <- Waiting])),
     ?assertEqual(0, py_waiters:count(Limit)).
+
+%% Proves that a slot that was given back by hand can be had at once, though somebody had waited in vain before.
+free_when_it_is_given_back(_) ->
+    py_test:with_pool(1, #{max_concurrent => 1}, fun(Pool) ->
+        _ = [begin
+                 ok = py_semaphore:acquire(Pool, 0),
+                 ?assertEqual({error, max_concurrent}, py_semaphore:acquire(Pool, 0)),
+                 ok = py_semaphore:release(Pool),
+                 ?assertEqual({N, ok}, {N, py_semaphore:acquire(Pool, 0)}),
+                 ok = py_semaphore:release(Pool)
+             end || N <- lists:seq(1, 200)]
+    end).
 
 %% Until the process is waiting for a message.
 waits(Pid) ->
