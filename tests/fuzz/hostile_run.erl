@@ -21,7 +21,7 @@
 %% From this size on a binary is in shared memory.
 -define(LARGE_BYTES, 131072).
 %% What the pools may keep of it: with the one, Erlang discards what is idle again and again.
--define(SHARED_MEMORY, [2 bsl 20, 256 bsl 20]).
+-define(SHARED_MEMORY, [512 bsl 10, 256 bsl 20]).
 
 -spec main([string()]) -> no_return().
 main([Seconds, Dir, First | Modes]) ->
@@ -106,6 +106,7 @@ hostile_pool(Pool, Mode, Seed, Dir, Answers) ->
     Env = [{"HOSTILE_MODE", Mode}, {"HOSTILE_SEED", integer_to_list(Seed + erlang:phash2(Pool, 1000) * 1000000)},
            {"HOSTILE_CORPUS", filename:join(Dir, "session.bin")}, {"HOSTILE_STARTS", Starts}],
     Options = #{env => Env, hard_timeout_grace => 1000, shutdown_grace => 1000,
+                isolation => case Seed rem 3 of 0 -> context; _ -> pool end,
                 shared_memory => lists:nth(Seed rem length(?SHARED_MEMORY) + 1, ?SHARED_MEMORY)},
     {Starter, StarterMonitor} = spawn_monitor(fun() ->
         exit({started, py_context_router:start_pool(Pool, 2, Options)})
@@ -183,7 +184,7 @@ strays() ->
     end.
 
 ask(Ctx, Pool, Answers) ->
-    Way = rand:uniform(11),
+    Way = rand:uniform(12),
     Timeout = case rand:uniform(4) of 1 -> infinity; _ -> rand:uniform(800) end,
     try answer(Way, Ctx, Pool, Timeout) of
         Good when Good =:= ok; Good =:= done; Good =:= not_running; element(1, Good) =:= ok -> counters:add(Answers, 1, 1), [];
@@ -205,14 +206,18 @@ answer(6, Ctx, _, Timeout) ->
     One;
 answer(7, Ctx, _, Timeout) -> bound(Ctx, fun() -> py:async_await(py:async_call(m, f, args(), #{}, limited(Timeout)), 20000) end);
 answer(8, Ctx, _, _) -> py:interrupt(Ctx);
+answer(10, _, Pool, _) ->
+    _ = maps:get(Pool, py:stats(), none),
+    ok;
 answer(9, _, Pool, _) -> py:call(Pool, m, f, args());
-answer(_, Ctx, _, Timeout) -> py:call(Ctx, m, f, [self(), make_ref()], #{timeout => Timeout}).
+answer(_, Ctx, _, Timeout) -> py:call(Ctx, m, f, [make_ref() | args()], #{timeout => Timeout}).
 
-%% With large binaries now and then, which leave the frame.
+%% With large binaries now and then, which leave the frame, and one that fills the pipe all the same.
 args() ->
-    case rand:uniform(4) of
+    case rand:uniform(6) of
         1 -> [self(), large()];
-        2 -> [self(), #{large => {large(), [large(), <<"small">>]}}];
+        2 -> [self(), lists:seq(1, 100000), large()];
+        3 -> [self(), #{large => {large(), [large(), <<"small">>]}}];
         _ -> [self()]
     end.
 

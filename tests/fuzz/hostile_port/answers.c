@@ -67,6 +67,8 @@ static void answer_request(const Names* names) {
         : mode == kTruncated && !one_in(20) ? kForged
         : mode == kClosed && !one_in(20)    ? kForged
                                             : mode);
+  if (mode == kSegments)
+    for (size_t left = below(3); left > 0; --left) act(mode);
   if (one_in(8)) return;  // never answered
   if (names->is_stream && one_in(2)) {
     header(16, 1), put(names->alias, names->alias_size);

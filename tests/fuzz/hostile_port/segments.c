@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include "chance.h"
 #include "frame.h"
@@ -43,7 +44,7 @@ static int64_t some_token(void) { return one_in(4) ? (int64_t)below(8) : (int64_
 static void a_part(void) {
   tuple(2);
   integer(PORTS_SEGMENTS + (one_in(3) ? 0 : (int64_t)below((size_t)PORTS_SEGMENTS / 2)));
-  integer(kLarge + (int64_t)below(one_in(12) ? 24 << 20 : 512 << 10));
+  integer(kLarge + (int64_t)below(one_in(8) ? 24 << 20 : 512 << 10));
 }
 static void a_wrong_part(void) {
   static const int64_t kOffsets[] = {0,        1, -1, PORTS_SEGMENTS - 1, SEGMENT_FILE_BYTES - 1, SEGMENT_FILE_BYTES,
@@ -179,52 +180,53 @@ void lie_about_segments(void) {
   const Key key = some_key();
   const int64_t token = some_token();
   const size_t parts = 1 + below(kMaxParts);
-  switch (below(20)) {
+  // What is the end of a port process is rare: the others need one that has lived for a while.
+  switch (below(64)) {
     case 0:
-    case 1:
-    case 2:
-    case 3:
-    case 4:
-    case 5:
-    case 6:
-      announce(&key, token, parts, 0);
-      if (one_in(4)) a_frame_between(&key);
-      if (one_in(8)) change_segment_file();
-      the_value(&key, token, one_in(6) ? parts + 1 : parts);
-      return;
-    case 7:
-    case 8:  // its value never comes
-      announce(&key, token, parts, 0);
-      for (size_t left = below(20); left > 0; --left) a_frame_between(&key);
-      return;
-    case 9:
       announce(&key, token, one_in(3) ? 500 : parts, 1);
       the_value(&key, token, parts);
       return;
-    case 10:
+    case 1:
       announce(&key, token, parts, 0);
       announce(&key, some_token(), parts, 0);
       return;
-    case 11:
-    case 12:
-      the_value(&key, token, parts);
-      return;
-    case 13:
-    case 14:
-    case 15:
-      for (size_t left = below(lent_count + 1); left > 0; --left) give_back_a_segment();
-      return;
-    case 16:
+    case 2:
       give_back_wrongly();
       return;
-    case 17:
-    case 18:
-      change_segment_file();
-      return;
-    default:
+    case 3:
       if (one_in(4))
         announce_segment_file(1);
       else
         give_back_a_segment(), send_frame();  // twice
+      return;
+    case 4:  // more than may wait
+      for (int64_t number = 2000; number < 2030; ++number)
+        announce(&(Key){NULL, 0, 0, one_in(2) ? number : -number}, token, kMaxParts, 0);
+      return;
+    default:
+      break;
+  }
+  switch (below(8)) {
+    case 0:  // its value never comes
+      announce(&key, token, parts, 0);
+      for (size_t left = below(20); left > 0; --left) a_frame_between(&key);
+      return;
+    case 1:
+      the_value(&key, token, parts);
+      return;
+    case 2:
+      for (size_t left = below(lent_count + 1); left > 0; --left) give_back_a_segment();
+      return;
+    case 3:
+      change_segment_file();
+      return;
+    case 4:
+      if (one_in(4)) usleep((useconds_t)below(2000000));  // takes no input
+      return;
+    default:
+      announce(&key, token, parts, 0);
+      if (one_in(4)) a_frame_between(&key);
+      if (one_in(8)) change_segment_file();
+      the_value(&key, token, one_in(6) ? parts + 1 : parts);
   }
 }
