@@ -11,7 +11,7 @@ all() ->
     [malformed_frames, frames_out_of_turn, lengths_then_death, lengths_and_no_death, new_atoms, compressed_frames,
      compressed_reply, replies_nobody_asked_for, replies_of_another_pool, slots_of_another_pool, endless_pieces,
      endless_notices, replies_are_closed, replies_are_replaced, requests_are_closed, a_child_holds_the_replies, a_reply_of_another_shape,
-     items_beyond_the_credit, a_stream_ends_with_a_value, an_answer_comes_once, what_the_dead_owed, pieces_are_copied, shared_servers_live].
+     items_beyond_the_credit, items_of_no_stream, a_stream_ends_with_a_value, an_answer_comes_once, what_the_dead_owed, pieces_are_copied, shared_servers_live].
 
 init_per_suite(Config) ->
     ok = py_test:start([{max_concurrent, 32}]),
@@ -204,6 +204,18 @@ items_beyond_the_credit(_) ->
     after
         ok = application:unset_env(erlang_python, max_frame_bytes)
     end.
+
+%% Proves that items for a request that is no stream, and that waits without a slot, reach nobody: its caller learns of the end of
+%% the port process all the same.
+items_of_no_stream(_) ->
+    py_test:with_pool(2, #{}, fun(Pool) ->
+        [One, Other] = py_test:contexts(Pool),
+        {Job, Alias, _} = traced(fun() -> py:async_await(py:async_call(One, asyncio, sleep, [60])) end),
+        py_test:eventually(fun() -> ets:member(py_owed, py_protocol:alias_address(Alias)) end),
+        ?assertMatch({ok, _}, py:call(Other, hostile, frames, [[{bytes, <<(t({16, Alias}))/binary, (t([1]))/binary>>}]])),
+        ok = py_test:stop_pool(Pool),
+        ?assertMatch({error, {context_died, _}}, py_test:join(Job, 20000))
+    end).
 
 %% Proves that a stream that is ended with a value is the end of the port process, not of who reads the stream.
 a_stream_ends_with_a_value(_) ->

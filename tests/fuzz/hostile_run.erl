@@ -20,13 +20,15 @@
 -define(RECORDED_BYTES, 12 bsl 20).
 %% From this size on a binary is in shared memory.
 -define(LARGE_BYTES, 131072).
+%% What Erlang writes and is not given back is bounded by eight times this: a round gets there.
+-define(MAX_FRAME_BYTES, 4 bsl 20).
 %% What the pools may keep of it: with the one, Erlang discards what is idle again and again.
 -define(SHARED_MEMORY, [512 bsl 10, 256 bsl 20]).
 
 -spec main([string()]) -> no_return().
 main([Seconds, Dir, First | Modes]) ->
     process_flag(trap_exit, true),
-    ok = hostile_app:start(),
+    ok = hostile_app:start([{max_frame_bytes, ?MAX_FRAME_BYTES}]),
     ok = record(filename:join(Dir, "session.bin")),
     ok = py:state_store(hostile_large, large()),
     %% The bystander: no message may reach it.
