@@ -10,7 +10,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 all() ->
     [malformed_frames, frames_out_of_turn, lengths_then_death, lengths_and_no_death, new_atoms, compressed_frames,
      compressed_reply, replies_nobody_asked_for, replies_of_another_pool, slots_of_another_pool, endless_pieces,
-     endless_notices, replies_are_closed, replies_are_replaced, requests_are_closed, a_child_holds_the_replies, a_reply_of_another_shape,
+     endless_notices, endless_wishes_to_be_killed, replies_are_closed, replies_are_replaced, requests_are_closed, a_child_holds_the_replies, a_reply_of_another_shape,
      items_beyond_the_credit, items_of_no_stream, a_stream_ends_with_a_value, an_answer_comes_once, what_the_dead_owed, pieces_are_copied, shared_servers_live].
 
 init_per_suite(Config) ->
@@ -204,6 +204,17 @@ items_beyond_the_credit(_) ->
     after
         ok = application:unset_env(erlang_python, max_frame_bytes)
     end.
+
+%% Proves that a port process that is to be killed is killed once, however often it says so: each time is a program that runs.
+endless_wishes_to_be_killed(_) ->
+    with_pool(fun(Pool) ->
+        1 = erlang:trace_pattern({py_kill, all, 1}, true, [call_count]),
+        ?assertEqual({error, {context_died, {killed, timeout}}}, call(Pool, hostile, endless, [{bytes, t({7, 1, make_ref()})}], 60000)),
+        {call_count, Kills} = erlang:trace_info({py_kill, all, 1}, call_count),
+        _ = erlang:trace_pattern({py_kill, all, 1}, false, [call_count]),
+        %% And when it has died, for what it has left behind.
+        ?assert(Kills =< 2)
+    end).
 
 %% Proves that items for a request that is no stream, and that waits without a slot, reach nobody: its caller learns of the end of
 %% the port process all the same.
