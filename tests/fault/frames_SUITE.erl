@@ -4,6 +4,7 @@
 -compile([export_all, nowarn_export_all]).
 
 -include_lib("stdlib/include/assert.hrl").
+-include("../../erlang_src/py_route.hrl").
 
 suite() -> [{timetrap, {minutes, 2}}].
 
@@ -11,6 +12,7 @@ all() ->
     [malformed_frames, frames_out_of_turn, lengths_then_death, lengths_and_no_death, new_atoms, compressed_frames,
      compressed_reply, replies_nobody_asked_for, replies_of_another_pool, slots_of_another_pool, endless_pieces,
      endless_notices, endless_wishes_to_be_killed, replies_are_closed, replies_are_replaced, requests_are_closed, a_child_holds_the_replies, a_reply_of_another_shape,
+     an_interrupt_that_is_answered_with_nonsense,
      items_beyond_the_credit, items_of_no_stream, a_stream_ends_with_a_value, an_answer_comes_once, what_the_dead_owed, pieces_are_copied, shared_servers_live].
 
 init_per_suite(Config) ->
@@ -105,6 +107,32 @@ compressed_reply(_) ->
 a_reply_of_another_shape(_) ->
     [?assertEqual({Payload, {error, {context_died, {killed, bad_frame}}}}, {Payload, answered_with(Payload)})
      || Payload <- [t(value), t({exception, 5, 6}), t({exception, <<"A">>, b, c})]].
+
+%% Proves the same of the answer to an interrupt, which is `ok', `not_running' or an error.
+an_interrupt_that_is_answered_with_nonsense(_) ->
+    Killed = {error, {context_died, {killed, bad_frame}}},
+    [?assertEqual({Payload, Answer}, {Payload, interrupted(t(Payload))})
+     || {Payload, Answer} <- [{{ok, []}, Killed}, {{ok, 42}, Killed}, {ok, Killed}, {5, Killed}, {{ok, not_running}, not_running},
+                              {{ok, ok}, ok}, {{error, timeout}, {error, timeout}}]].
+
+%% Of a context whose port process answers with this payload.
+interrupted(Payload) ->
+    Test = self(),
+    Owner = spawn_link(fun() ->
+        Port = open_port({spawn, "cat"}, [binary]),
+        _ = py_writer:start_link(Port),
+        Test ! {self(), Port},
+        receive {Port, {data, <<_:32, Frame/binary>>}} -> ok end,
+        {13, Alias, _} = binary_to_term(Frame),
+        Alias ! {py_reply, Alias, Payload},
+        receive stop -> py_owed:forget(self()) end
+    end),
+    receive {Owner, Port} -> ok end,
+    ok = py_tables:add_context((py_tables:route(py:context(1)))#route{ctx = Owner, owner = Owner, port = Port}),
+    Answer = py:interrupt(Owner),
+    ok = py_tables:remove_context(Owner, stopped),
+    Owner ! stop,
+    Answer.
 
 %% Proves that a message to an alias that no request was made with is not sent, whoever owns it.
 replies_nobody_asked_for(_) ->
