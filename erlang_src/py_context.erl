@@ -160,11 +160,11 @@ interrupt(Ctx) ->
             receive
                 {py_reply, Alias, Payload} ->
                     case py_protocol:decode(Payload) of
-                        {ok, Answer} -> Answer;
-                        Other -> Other
+                        {ok, Answer} when Answer =:= ok; Answer =:= not_running -> Answer;
+                        {error, Why} when not is_tuple(Why); element(1, Why) =/= bad_reply -> {error, Why};
+                        _ -> py_port:violated(Owner, <<"an answer to an interrupt that is none">>)
                     end;
-                {'DOWN', Alias, process, _, Reason} ->
-                    {error, {context_died, py_port:why(Reason)}}
+                {'DOWN', Alias, process, _, Reason} -> {error, {context_died, py_port:why(Reason)}}
             end;
         gone ->
             gone(Ctx);

@@ -3,7 +3,8 @@
 %% answers what nobody asked it, or sends more of a stream than it was allowed to, is found out.
 %%
 %% A row is `{Address, PyPort, Credit}': the address (py_protocol:address/1) of an alias, who owes it, and how many bytes of
-%% items it may still send.
+%% items it may still send; `none' for what is no stream: items would use up an alias that waits for one message, and the monitor
+%% with it, so that its owner would wait for ever.
 -module(py_owed).
 
 -include("py_protocol.hrl").
@@ -15,7 +16,7 @@
 %% @doc One answer to this alias.
 -spec add(py_protocol:address(), pid()) -> ok.
 add(Address, Owner) ->
-    true = ets:insert(?TABLE, {Address, Owner, 0}),
+    true = ets:insert(?TABLE, {Address, Owner, none}),
     ok.
 
 %% @doc Items, until the answer that ends the stream.
@@ -46,7 +47,7 @@ take(Address, Owner) ->
 -spec spend(py_protocol:address(), pid(), non_neg_integer()) -> integer() | unknown.
 spend(Address, Owner, Bytes) ->
     case ets:lookup(?TABLE, Address) of
-        [{_, Owner, _}] ->
+        [{_, Owner, Credit}] when is_integer(Credit) ->
             try ets:update_counter(?TABLE, Address, {3, -Bytes})
             catch error:badarg -> unknown
             end;

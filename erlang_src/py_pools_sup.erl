@@ -24,6 +24,8 @@ stop_pool(Pool) ->
     ok = py_tables:forget_spec(Pool),
     case py_started:again(fun() -> supervisor:terminate_child(?MODULE, Pool) end) of
         ok ->
+            %% Before another one of this name can start.
+            ok = py_tables:remove_killed_pool(Pool),
             Deleted = py_started:again(fun() -> supervisor:delete_child(?MODULE, Pool) end),
             %% It may have been starting again.
             ok = py_tables:forget_spec(Pool),

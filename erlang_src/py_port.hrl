@@ -32,6 +32,7 @@
     phase = starting :: starting | ready | dead,
     program = none :: none | py_port_program:program(),     % until it is ready
     cause = none :: none | py_port:why(),           % why it is about to die, when we know before it does
+    is_killed = false :: boolean(),         % its end is on its way
     words = py_last_words:new() :: py_last_words:words(),
     probe = none :: none | reference(),     % a STATS that is out
     probe_timer = none :: none | reference()

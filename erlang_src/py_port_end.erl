@@ -65,12 +65,15 @@ sign_of_life(State = #state{probe_timer = Timer, secret = Secret}) ->
     receive {Secret, no_sign_of_life} -> ok after 0 -> ok end,
     State#state{probe = none, probe_timer = none}.
 
-%% @doc Its end, and that of all that it has started.
+%% @doc Its end, and that of all that it has started. Once: it takes a program that runs, and the port process can ask for it
+%% without end.
 -spec kill(py_port:why(), #state{}) -> #state{}.
+kill(_Cause, State = #state{is_killed = true}) ->
+    State#state{probe = none, probe_timer = none};
 kill(Cause, State = #state{target = Target, cause = Known}) ->
     py_kill:all(Target),
     _ = later(?GONE_MS, gone, State#state.secret),
-    State#state{cause = case Known of none -> Cause; _ -> Known end, probe = none, probe_timer = none}.
+    State#state{cause = case Known of none -> Cause; _ -> Known end, is_killed = true, probe = none, probe_timer = none}.
 
 %% @doc From now on somebody looks whether its processes are there.
 -spec watch(reference()) -> ok.

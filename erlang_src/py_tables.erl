@@ -39,7 +39,7 @@
 -export([add_context/1, remove_context/2, remove_killed_context/1, route/1, why_dead/1]).
 %% Pools.
 -export([publish/2, unpublish/1, scheduler_row/2, context_at/2, routes/1]).
--export([ add_pool/2, set_pool_info/2, remove_pool/1, pool/1, pools/0, is_pool/1, contexts/1]).
+-export([add_pool/2, set_pool_info/2, remove_pool/1, remove_killed_pool/1, pool/1, pools/0, is_pool/1, contexts/1]).
 -export([keep_spec/2, forget_spec/1, spec/1, specs/0]).
 %% Handles.
 -export([add_handle/3, remove_handle/1, handle/1]).
@@ -257,6 +257,19 @@ remove_pool(Pool) ->
     true = ets:delete(py_pools, Pool),
     _ = ets:match_delete(py_counts, {{Pool, '_'}, '_'}),
     ok.
+
+%% @doc The same for one that was stopped, and had no time to do so.
+-spec remove_killed_pool(atom()) -> ok.
+remove_killed_pool(Pool) ->
+    case pool(Pool) of
+        {Pid, _} ->
+            case is_process_alive(Pid) of
+                true -> ok;
+                false -> remove_pool(Pool)
+            end;
+        none ->
+            ok
+    end.
 
 -spec pool(atom()) -> {pid(), map()} | none.
 pool(Pool) ->

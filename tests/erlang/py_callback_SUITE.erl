@@ -440,7 +440,7 @@ ended(Pid, Callbacks) ->
 
 messages_of(Config) -> py_messages:new(port(Config), suite, rule(none)).
 
-%% send_SUITE is about who may be sent to; a caller must have called.
+%% send_SUITE and grants_SUITE are about who may be sent to; a caller must have called.
 rule(none) ->
     py_send:new(suite, #{send => any, send_names => []});
 rule({Pid, Starter}) ->

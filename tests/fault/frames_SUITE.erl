@@ -4,14 +4,16 @@
 -compile([export_all, nowarn_export_all]).
 
 -include_lib("stdlib/include/assert.hrl").
+-include("../../erlang_src/py_route.hrl").
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [malformed_frames, frames_out_of_turn, lengths_then_death, lengths_and_no_death, new_atoms, compressed_frames,
      compressed_reply, replies_nobody_asked_for, replies_of_another_pool, slots_of_another_pool, endless_pieces,
-     endless_notices, replies_are_closed, replies_are_replaced, requests_are_closed, a_child_holds_the_replies, a_reply_of_another_shape,
-     items_beyond_the_credit, a_stream_ends_with_a_value, an_answer_comes_once, what_the_dead_owed, pieces_are_copied, shared_servers_live].
+     endless_notices, endless_wishes_to_be_killed, replies_are_closed, replies_are_replaced, requests_are_closed, a_child_holds_the_replies, a_reply_of_another_shape,
+     an_interrupt_that_is_answered_with_nonsense,
+     items_beyond_the_credit, items_of_no_stream, a_stream_ends_with_a_value, an_answer_comes_once, what_the_dead_owed, pieces_are_copied, shared_servers_live].
 
 init_per_suite(Config) ->
     ok = py_test:start([{max_concurrent, 32}]),
@@ -105,6 +107,32 @@ compressed_reply(_) ->
 a_reply_of_another_shape(_) ->
     [?assertEqual({Payload, {error, {context_died, {killed, bad_frame}}}}, {Payload, answered_with(Payload)})
      || Payload <- [t(value), t({exception, 5, 6}), t({exception, <<"A">>, b, c})]].
+
+%% Proves the same of the answer to an interrupt, which is `ok', `not_running' or an error.
+an_interrupt_that_is_answered_with_nonsense(_) ->
+    Killed = {error, {context_died, {killed, bad_frame}}},
+    [?assertEqual({Payload, Answer}, {Payload, interrupted(t(Payload))})
+     || {Payload, Answer} <- [{{ok, []}, Killed}, {{ok, 42}, Killed}, {ok, Killed}, {5, Killed}, {{ok, not_running}, not_running},
+                              {{ok, ok}, ok}, {{error, timeout}, {error, timeout}}]].
+
+%% Of a context whose port process answers with this payload.
+interrupted(Payload) ->
+    Test = self(),
+    Owner = spawn_link(fun() ->
+        Port = open_port({spawn, "cat"}, [binary]),
+        _ = py_writer:start_link(Port),
+        Test ! {self(), Port},
+        receive {Port, {data, <<_:32, Frame/binary>>}} -> ok end,
+        {13, Alias, _} = binary_to_term(Frame),
+        Alias ! {py_reply, Alias, Payload},
+        receive stop -> py_owed:forget(self()) end
+    end),
+    receive {Owner, Port} -> ok end,
+    ok = py_tables:add_context((py_tables:route(py:context(1)))#route{ctx = Owner, owner = Owner, port = Port}),
+    Answer = py:interrupt(Owner),
+    ok = py_tables:remove_context(Owner, stopped),
+    Owner ! stop,
+    Answer.
 
 %% Proves that a message to an alias that no request was made with is not sent, whoever owns it.
 replies_nobody_asked_for(_) ->
@@ -204,6 +232,29 @@ items_beyond_the_credit(_) ->
     after
         ok = application:unset_env(erlang_python, max_frame_bytes)
     end.
+
+%% Proves that a port process that is to be killed is killed once, however often it says so: each time is a program that runs.
+endless_wishes_to_be_killed(_) ->
+    with_pool(fun(Pool) ->
+        1 = erlang:trace_pattern({py_kill, all, 1}, true, [call_count]),
+        ?assertEqual({error, {context_died, {killed, timeout}}}, call(Pool, hostile, endless, [{bytes, t({7, 1, make_ref()})}], 60000)),
+        {call_count, Kills} = erlang:trace_info({py_kill, all, 1}, call_count),
+        _ = erlang:trace_pattern({py_kill, all, 1}, false, [call_count]),
+        %% And when it has died, for what it has left behind.
+        ?assert(Kills =< 2)
+    end).
+
+%% Proves that items for a request that is no stream, and that waits without a slot, reach nobody: its caller learns of the end of
+%% the port process all the same.
+items_of_no_stream(_) ->
+    py_test:with_pool(2, #{}, fun(Pool) ->
+        [One, Other] = py_test:contexts(Pool),
+        {Job, Alias, _} = traced(fun() -> py:async_await(py:async_call(One, asyncio, sleep, [60])) end),
+        py_test:eventually(fun() -> ets:member(py_owed, py_protocol:alias_address(Alias)) end),
+        ?assertMatch({ok, _}, py:call(Other, hostile, frames, [[{bytes, <<(t({16, Alias}))/binary, (t([1]))/binary>>}]])),
+        ok = py_test:stop_pool(Pool),
+        ?assertMatch({error, {context_died, _}}, py_test:join(Job, 20000))
+    end).
 
 %% Proves that a stream that is ended with a value is the end of the port process, not of who reads the stream.
 a_stream_ends_with_a_value(_) ->

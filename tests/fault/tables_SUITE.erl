@@ -8,7 +8,7 @@ suite() -> [{timetrap, {minutes, 3}}].
 
 all() ->
     [tables_belong_to_the_top, workers_are_killed_under_load, pool_is_killed, every_pool_is_killed,
-     python_dies_while_it_counts, starts_that_fail].
+     python_dies_while_it_counts, starts_that_fail, a_stop_that_takes_too_long].
 
 init_per_testcase(_Case, Config) ->
     ok = py_test:start([{max_concurrent, 200}]),
@@ -37,6 +37,18 @@ starts_that_fail(_) ->
     Pool = py_test:start_pool(1, #{}),
     ?assertEqual(Before, Owners() -- [py_test:owner_of(py_test:os_pid(Pool))]),
     ok = py_test:stop_pool(Pool).
+
+%% Proves that a pool whose process does not end in the time that its supervisor gives it leaves no rows either.
+a_stop_that_takes_too_long(_) ->
+    Rows = fun() -> [{Table, ets:info(Table, size)} || Table <- [py_pools, py_limits, py_routes, py_pool_specs, py_tags, py_grants]] end,
+    Before = Rows(),
+    Pool = py_test:start_pool(1, #{}),
+    {Pid, _} = py_tables:pool(Pool),
+    true = erlang:suspend_process(Pid),
+    ok = py_context_router:stop_pool(Pool),
+    ?assertNot(is_process_alive(Pid)),
+    py_test:eventually(fun() -> Rows() =:= Before end),
+    ?assertEqual({error, {no_such_pool, Pool}}, py:call(Pool, math, sqrt, [16])).
 
 %% Proves that calls go on and nothing is forgotten while every worker of the top supervisor is killed, one after the
 %% other: the pools' own supervisor is not one of them.

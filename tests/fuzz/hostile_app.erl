@@ -1,19 +1,20 @@
 %% The application as the hostile rounds and the soak run it, and the crashes of its processes.
 -module(hostile_app).
 
--export([start/0, stop/0, crashes/0]).
+-export([start/1, stop/0, crashes/0]).
 %% logger.
 -export([log/2]).
 
 -define(CRASHES, hostile_crashes).
 
--spec start() -> ok.
-start() ->
+%% @doc With these keys of its environment, beside those that all have.
+-spec start([{atom(), term()}]) -> ok.
+start(Env) ->
     ?CRASHES = ets:new(?CRASHES, [named_table, public, bag]),
     ok = logger:add_handler(?MODULE, ?MODULE, #{level => error}),
     ok = py_test:start([{default_pool_size, 2}, {io_pool_size, 1}, {max_concurrent, 64},
                         {paths, [filename:join(filename:dirname(proplists:get_value(source, module_info(compile))),
-                                               "python_modules")]}]),
+                                               "python_modules")]} | Env]),
     ok = py:register_function(hostile_echo, fun([X]) -> X end),
     {ok, Modules} = application:get_key(erlang_python, modules),
     ok = code:ensure_modules_loaded(Modules).

@@ -1,13 +1,14 @@
-%% Rounds in which a hostile program (hostile_port.c) is in the place of the port program of two pools, while an honest
+%% Rounds in which a hostile program (hostile_port/) is in the place of the port program of two pools, while an honest
 %% pool beside them answers. After each round the node must be as it was before the first.
 %%
-%% Started by tests/fuzz/run_hostile; the arguments are how long in seconds, the directory to work in, and a seed to
-%% begin with or 0.
+%% Started by tests/fuzz/run_hostile; the arguments are how long in seconds, the directory to work in, a seed to begin
+%% with or 0, and modes of the program: all, when there are none.
 -module(hostile_run).
 
 -export([main/1]).
 
--define(MODES, ["greeting", "mixed", "random", "mutated", "forged", "lengths", "truncated", "flood", "closed", "silence"]).
+-define(MODES, ["greeting", "mixed", "segments", "random", "mutated", "forged", "lengths", "truncated", "flood", "closed",
+                "silence"]).
 -define(POOLS, [hostile_a, hostile_b]).
 -define(CALLERS, 6).     % of each hostile pool
 %% How long a start may take before the pool is stopped.
@@ -17,12 +18,19 @@
 -define(END_MS, 90000).
 -define(SETTLE_MS, 30000).
 -define(RECORDED_BYTES, 12 bsl 20).
+%% From this size on a binary is in shared memory.
+-define(LARGE_BYTES, 131072).
+%% What Erlang writes and is not given back is bounded by eight times this: a round gets there.
+-define(MAX_FRAME_BYTES, 4 bsl 20).
+%% What the pools may keep of it: with the one, Erlang discards what is idle again and again.
+-define(SHARED_MEMORY, [512 bsl 10, 256 bsl 20]).
 
 -spec main([string()]) -> no_return().
-main([Seconds, Dir, First]) ->
+main([Seconds, Dir, First | Modes]) ->
     process_flag(trap_exit, true),
-    ok = hostile_app:start(),
+    ok = hostile_app:start([{max_frame_bytes, ?MAX_FRAME_BYTES}]),
     ok = record(filename:join(Dir, "session.bin")),
+    ok = py:state_store(hostile_large, large()),
     %% The bystander: no message may reach it.
     true = register(hostile_victim, spawn_link(fun() -> receive after infinity -> ok end end)),
     Honest = checked:start(default, 3, spared),
@@ -35,7 +43,7 @@ main([Seconds, Dir, First]) ->
     Before = steady:snapshot(),
     ok = checked:resume(Honest),
     End = erlang:monotonic_time(millisecond) + 1000 * list_to_integer(Seconds),
-    Problems = rounds(1, Seed, End, Dir, Honest, Before),
+    Problems = rounds(case Modes of [] -> ?MODES; _ -> Modes end, 1, Seed, End, Dir, Honest, Before),
     ok = checked:stop(Honest),
     Counts = checked:counts(Honest),
     Broken = hostile_app:crashes(),
@@ -48,12 +56,11 @@ main([Seconds, Dir, First]) ->
     io:format("~s~n", [case Failed of 0 -> "nothing found"; _ -> "FAILED" end]),
     halt(min(Failed, 1)).
 
-rounds(N, Seed, End, Dir, Honest, Before) ->
+rounds([Mode | Modes], N, Seed, End, Dir, Honest, Before) ->
     case erlang:monotonic_time(millisecond) < End of
         true ->
-            Mode = lists:nth((N - 1) rem length(?MODES) + 1, ?MODES),
             Found = round(N, Mode, Seed, Dir, Honest, Before),
-            Found ++ rounds(N + 1, Seed + 1, End, Dir, Honest, Before);
+            Found ++ rounds(Modes ++ [Mode], N + 1, Seed + 1, End, Dir, Honest, Before);
         false ->
             []
     end.
@@ -100,8 +107,11 @@ hostile_pool(Pool, Mode, Seed, Dir, Answers) ->
     _ = file:delete(Starts),
     Env = [{"HOSTILE_MODE", Mode}, {"HOSTILE_SEED", integer_to_list(Seed + erlang:phash2(Pool, 1000) * 1000000)},
            {"HOSTILE_CORPUS", filename:join(Dir, "session.bin")}, {"HOSTILE_STARTS", Starts}],
+    Options = #{env => Env, hard_timeout_grace => 1000, shutdown_grace => 1000,
+                isolation => case Seed rem 3 of 0 -> context; _ -> pool end,
+                shared_memory => lists:nth(Seed rem length(?SHARED_MEMORY) + 1, ?SHARED_MEMORY)},
     {Starter, StarterMonitor} = spawn_monitor(fun() ->
-        exit({started, py_context_router:start_pool(Pool, 2, #{env => Env, hard_timeout_grace => 1000})})
+        exit({started, py_context_router:start_pool(Pool, 2, Options)})
     end),
     Callers = [spawn_monitor(fun() -> caller(Pool, Answers, N) end) || N <- lists:seq(1, ?CALLERS)],
     timer:sleep(?ROUND_MS),
@@ -169,12 +179,14 @@ strays() ->
     receive
         {py_reply, _, _} = Stray -> [{stray, Stray}];
         {py_items, _, _} = Stray -> [{stray, Stray}];
-        {'DOWN', _, process, _, _} = Stray -> [{stray, Stray}]
+        {'DOWN', _, process, _, _} = Stray -> [{stray, Stray}];
+        %% Large ones would fill the memory of the node.
+        Message when Message =/= finish -> strays()
     after 0 -> []
     end.
 
 ask(Ctx, Pool, Answers) ->
-    Way = rand:uniform(11),
+    Way = rand:uniform(12),
     Timeout = case rand:uniform(4) of 1 -> infinity; _ -> rand:uniform(800) end,
     try answer(Way, Ctx, Pool, Timeout) of
         Good when Good =:= ok; Good =:= done; Good =:= not_running; element(1, Good) =:= ok -> counters:add(Answers, 1, 1), [];
@@ -185,19 +197,33 @@ ask(Ctx, Pool, Answers) ->
     end.
 
 answer(1, Ctx, _, Timeout) -> py:call(Ctx, m, f, [self(), binary:copy(<<7>>, 2500000)], #{timeout => Timeout});
-answer(2, Ctx, _, Timeout) -> bound(Ctx, fun() -> py:eval(<<"1">>, #{}, limited(Timeout)) end);
+answer(2, Ctx, _, Timeout) -> bound(Ctx, fun() -> py:eval(<<"1">>, #{x => args()}, limited(Timeout)) end);
 answer(3, Ctx, _, Timeout) -> py:exec(Ctx, <<"x = 1">>, Timeout);
-answer(4, Ctx, _, Timeout) -> bound(Ctx, fun() -> py:await(py:cast(m, f, [self()], #{}, limited(Timeout)), 20000) end);
-answer(5, Ctx, _, Timeout) -> bound(Ctx, fun() -> py:stream(m, f, [self()], #{}, limited(Timeout)) end);
+answer(4, Ctx, _, Timeout) -> bound(Ctx, fun() -> py:await(py:cast(m, f, args(), #{}, limited(Timeout)), 20000) end);
+answer(5, Ctx, _, Timeout) -> bound(Ctx, fun() -> py:stream(m, f, args(), #{}, limited(Timeout)) end);
 answer(6, Ctx, _, Timeout) ->
-    {ok, Ref} = py:stream_start(m, f, [self()], #{context => Ctx}),
+    {ok, Ref} = py:stream_start(m, f, args(), #{context => Ctx}),
     One = py:stream_next(Ref, limited(Timeout)),
     ok = py:stream_cancel(Ref),
     One;
-answer(7, Ctx, _, Timeout) -> bound(Ctx, fun() -> py:async_await(py:async_call(m, f, [self()], #{}, limited(Timeout)), 20000) end);
+answer(7, Ctx, _, Timeout) -> bound(Ctx, fun() -> py:async_await(py:async_call(m, f, args(), #{}, limited(Timeout)), 20000) end);
 answer(8, Ctx, _, _) -> py:interrupt(Ctx);
-answer(9, _, Pool, _) -> py:call(Pool, m, f, [self()]);
-answer(_, Ctx, _, Timeout) -> py:call(Ctx, m, f, [self(), make_ref()], #{timeout => Timeout}).
+answer(10, _, Pool, _) ->
+    _ = maps:get(Pool, py:stats(), none),
+    ok;
+answer(9, _, Pool, _) -> py:call(Pool, m, f, args());
+answer(_, Ctx, _, Timeout) -> py:call(Ctx, m, f, [make_ref() | args()], #{timeout => Timeout}).
+
+%% With large binaries now and then, which leave the frame, and one that fills the pipe all the same.
+args() ->
+    case rand:uniform(6) of
+        1 -> [self(), large()];
+        2 -> [self(), lists:seq(1, 100000), large()];
+        3 -> [self(), #{large => {large(), [large(), <<"small">>]}}];
+        _ -> [self()]
+    end.
+
+large() -> binary:copy(<<7>>, ?LARGE_BYTES + rand:uniform(3 * ?LARGE_BYTES)).
 
 limited(infinity) -> 2000;
 limited(Ms) -> Ms.

@@ -15,7 +15,7 @@
 -spec main([string()]) -> no_return().
 main([Seconds]) ->
     process_flag(trap_exit, true),
-    ok = hostile_app:start(),
+    ok = hostile_app:start([]),
     true = register(hostile_victim, spawn_link(fun() -> receive after infinity -> ok end end)),
     _ = [{ok, _} = py_context_router:start_pool(Pool, 2, #{}) || Pool <- [killed, frames, messages]],
     Spared = checked:start(default, 3, spared),

@@ -24,6 +24,7 @@ snapshot() ->
       atoms => erlang:system_info(atom_count) - made_atoms(),
       processes => erlang:system_info(process_count),
       ports => length(erlang:ports()),
+      descriptors => descriptors(),
       tables => maps:from_list([{Table, rows(Table)} || Table <- tables()]),
       all_tables => length(ets:all()),
       slots => lists:sum([py_semaphore:current(Pool) || {Pool, _, _} <- ets:tab2list(py_limits)]),
@@ -35,6 +36,11 @@ snapshot() ->
 %% What dead port processes owed goes when the next one ends.
 rows(py_owed) -> length([Owner || {_, Owner, _} <- ets:tab2list(py_owed), is_process_alive(Owner)]);
 rows(Table) -> ets:info(Table, size).
+
+%% Of the node, whose segment files are none of its ports.
+descriptors() ->
+    {ok, Names} = file:list_dir_all("/proc/self/fd"),
+    length(Names).
 
 made_atoms() ->
     lists:sum([py_atoms:count(Pool) || {{made, Pool}, _} <- ets:tab2list(py_atoms)]).

@@ -1,4 +1,4 @@
-"""What send_SUITE calls: Python that sends to whom it may and may not."""
+"""What send_SUITE and grants_SUITE call: Python that sends to whom it may and may not."""
 
 import threading
 
@@ -114,10 +114,10 @@ def round_trips(etf):
 
     return [
         attempt(pid),
-        attempt(erlang.call("send_suite_same", pid)),
-        attempt(erlang.call("send_suite_same", [{"a": (1, pid)}])[0]["a"][1]),
-        attempt(_reason("send_suite_key", pid)),
-        attempt(_reason("send_suite_killed", pid)),
+        attempt(erlang.call("grants_suite_same", pid)),
+        attempt(erlang.call("grants_suite_same", [{"a": (1, pid)}])[0]["a"][1]),
+        attempt(_reason("grants_suite_key", pid)),
+        attempt(_reason("grants_suite_killed", pid)),
         through_state("plain", pid),
         through_state((pid, "key"), 1),
         counted(),
