@@ -164,8 +164,9 @@ end_in_order(Ms) ->
 
 %% @doc The header of a frame, and where its payload begins (`none' for those that have none).
 -spec notice(binary()) -> {notice(), non_neg_integer()} | malformed.
-%% A tuple of less than 256 elements, and neither compressed nor anything else.
-notice(Frame = <<131, 104, _/binary>>) ->
+%% A tuple of less than 256 elements, and neither compressed nor anything else. (Compared as numbers, as in the addresses below: a
+%% constant in a pattern is compared as bits, which takes longer than the rest.)
+notice(Frame = <<Version, Tuple, _/binary>>) when Version =:= 131, Tuple =:= 104 ->
     try binary_to_term(Frame, [safe, used]) of
         {{?OP_REPLY, Alias, Slot}, _} = Notice when is_reference(Alias), is_integer(Slot), Slot >= 0 ->
             Notice;
@@ -245,7 +246,11 @@ is_list_of(_Is, _) -> false.
 
 %% @doc The address in the header of a reply or of items.
 -spec reply_address(binary()) -> address() | malformed.
-reply_address(<<131, 104, _, 97, _, Reference/binary>>) -> address(Reference);
+reply_address(<<_:40, Tag, _:16, Atom, N, _:N/binary, _:32, Low:32, High:32, _/binary>>) when Tag =:= 90, Atom =:= 119 ->
+    High bsl 18 bor Low;
+reply_address(<<_:40, Tag, _:16, Atom, N:16, _:N/binary, _:32, Low:32, High:32, _/binary>>) when Tag =:= 90, Atom =:= 100 ->
+    High bsl 18 bor Low;
+reply_address(<<_:40, Reference/binary>>) -> address(Reference);
 reply_address(_Frame) -> malformed.
 
 -spec alias_address(reference()) -> address().
@@ -257,6 +262,12 @@ alias_address(Alias) ->
 
 %% @doc The address in a frame that request/7 has made.
 -spec request_address(binary()) -> address().
+request_address(<<_:40, Ctx, _, Tag, _:16, Atom, N, _:N/binary, _:32, Low:32, High:32, _/binary>>)
+  when Ctx =:= 97, Tag =:= 90, Atom =:= 119 ->
+    High bsl 18 bor Low;
+request_address(<<_:40, Ctx, _, Tag, _:16, Atom, N:16, _:N/binary, _:32, Low:32, High:32, _/binary>>)
+  when Ctx =:= 97, Tag =:= 90, Atom =:= 100 ->
+    High bsl 18 bor Low;
 request_address(Frame) ->
     Address = at_alias(Frame),
     true = is_integer(Address),
@@ -267,8 +278,8 @@ at_alias(<<131, 104, _, 97, _, 97, _, Reference/binary>>) -> address(Reference);
 at_alias(<<131, 104, _, 97, _, 98, _:32, Reference/binary>>) -> address(Reference).
 
 %% NEWER_REFERENCE_EXT, the node as ATOM_EXT, SMALL_ATOM_UTF8_EXT or ATOM_UTF8_EXT, then the creation. The second word
-%% has the thread that made it and the next bits of its count, the first the lowest 18 bits. (One match from the beginning of the
-%% frame to here: each request and each reply is looked at.)
+%% has the thread that made it and the next bits of its count, the first the lowest 18 bits. Each request and each reply is looked
+%% at: what they are like mostly is matched at once, above.
 address(<<90, _:16, 100, N:16, _:N/binary, _:32, Low:32, High:32, _/binary>>) -> High bsl 18 bor Low;
 address(<<90, _:16, 119, N, _:N/binary, _:32, Low:32, High:32, _/binary>>) -> High bsl 18 bor Low;
 address(<<90, _:16, 118, N:16, _:N/binary, _:32, Low:32, High:32, _/binary>>) -> High bsl 18 bor Low;

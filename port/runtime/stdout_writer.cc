@@ -77,12 +77,14 @@ void StdoutWriter::send_in_pieces(TermWriter& out, std::size_t payload_start, By
 void StdoutWriter::send_reply(TermWriter& out, std::size_t payload_start, Bytes alias, bool more) {
   if (out.size() > ReplyBatch::kSmallBytes || !out.aside().empty()) return send_in_pieces(out, payload_start, alias);
   finish_frame(out);
+  reply_rate_.count();
+  const bool waits = more && joins_replies();
   bool ring = false;
   {
     const MutexLock lock(mu_);
     ring = put_messages();
     ring = put_items() || ring;
-    if (replies_.keep(out.bytes(), more)) {
+    if (waits && replies_.keep(out.bytes())) {
       has_batches_.store(true, std::memory_order_seq_cst);
     } else {
       ring = put_replies(out.bytes()) || ring;
@@ -100,14 +102,8 @@ bool StdoutWriter::put_replies(Bytes last) {
 }
 
 void StdoutWriter::tick() {
-  bool ring = false;
-  {
-    const MutexLock lock(mu_);
-    replies_.tick();
-    joins_replies_.store(replies_.is_dense(), std::memory_order_relaxed);
-    ring = put_batches();
-  }
-  ring_if(ring);
+  reply_rate_.tick();
+  if (has_batches()) flush_batches();
 }
 
 void StdoutWriter::send(Bytes first, Bytes second) {

@@ -39,7 +39,7 @@ class StdoutWriter {
   /// come some leave together.
   void send_reply(TermWriter& out, std::size_t payload_start, Bytes alias, bool more);
   /// Whether it matters if another one follows.
-  bool joins_replies() const { return joins_replies_.load(std::memory_order_relaxed); }
+  bool joins_replies() const { return reply_rate_.is_dense(); }
   /// Loop thread, once in a millisecond while Python runs: what waits leaves.
   void tick();
 
@@ -118,7 +118,7 @@ class StdoutWriter {
 
   std::atomic<std::size_t> backlog_bytes_ = 0;
   std::atomic<bool> has_batches_ = false;
-  std::atomic<bool> joins_replies_ = false;
+  ReplyRate reply_rate_;
   std::atomic<std::int64_t> messages_on_way_ = 0;
 };
 

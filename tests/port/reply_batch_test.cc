@@ -16,15 +16,6 @@ using namespace erlang_python;
 
 namespace {
 
-const std::vector<std::uint8_t> kReply{0, 0, 0, 1, 7};
-
-ReplyBatch dense() {
-  ReplyBatch batch;
-  for (std::size_t i = 0; i < ReplyBatch::kDense; ++i) static_cast<void>(batch.keep(kReply, false));
-  batch.tick();
-  return batch;
-}
-
 /// A writer to a pipe, and what has come out of it: the last element of each frame's header.
 struct Output {
   UniqueFd read_end;
@@ -36,7 +27,7 @@ struct Output {
     REQUIRE(pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) == 0);
     read_end = UniqueFd(ends[0]);
     writer = std::make_unique<StdoutWriter>(UniqueFd(ends[1]));
-    for (std::size_t i = 0; i < ReplyBatch::kDense; ++i) reply(0, false);
+    for (std::size_t i = 0; i < ReplyRate::kDense; ++i) reply(0, false);
     writer->tick();
     static_cast<void>(take());
     REQUIRE(writer->joins_replies());
@@ -71,32 +62,35 @@ struct Output {
 
 }  // namespace
 
-TEST_CASE("until many have come each reply leaves at once") {
+TEST_CASE("many replies in a tick are dense, and few end it") {
+  ReplyRate rate;
+  for (std::size_t i = 0; i < ReplyRate::kDense; ++i) rate.count();
+  CHECK_FALSE(rate.is_dense());
+  rate.tick();
+  CHECK(rate.is_dense());
+  for (std::size_t i = 1; i < ReplyRate::kDense; ++i) rate.count();
+  rate.tick();
+  CHECK_FALSE(rate.is_dense());
+}
+
+TEST_CASE("a few small replies wait for each other") {
+  const std::vector<std::uint8_t> reply{0, 0, 0, 1, 7};
   ReplyBatch batch;
-  for (std::size_t i = 0; i < 2 * ReplyBatch::kDense; ++i) CHECK_FALSE(batch.keep(kReply, true));
+  for (std::size_t i = 1; i < ReplyBatch::kTogether; ++i) CHECK(batch.keep(reply));
+  CHECK(batch.bytes().size() == (ReplyBatch::kTogether - 1) * reply.size());
+  CHECK_FALSE(batch.keep(reply));
+  batch.clear();
   CHECK(batch.empty());
-  CHECK_FALSE(batch.is_dense());
+  CHECK_FALSE(batch.keep(std::vector<std::uint8_t>(ReplyBatch::kSmallBytes + 1)));
 }
 
-TEST_CASE("while many come a few wait, and never the last one") {
-  ReplyBatch batch = dense();
-  REQUIRE(batch.is_dense());
-  for (std::size_t i = 1; i < ReplyBatch::kTogether; ++i) CHECK(batch.keep(kReply, true));
-  CHECK(batch.bytes().size() == (ReplyBatch::kTogether - 1) * kReply.size());
-  CHECK_FALSE(batch.keep(kReply, true));
-  batch.clear();
-  CHECK(batch.keep(kReply, true));
-  CHECK_FALSE(batch.keep(kReply, false));
-  batch.clear();
-  CHECK_FALSE(batch.keep(std::vector<std::uint8_t>(ReplyBatch::kSmallBytes + 1), true));
-}
-
-TEST_CASE("a tick in which few have come ends it") {
-  ReplyBatch batch = dense();
-  for (std::size_t i = 1; i < ReplyBatch::kDense; ++i) static_cast<void>(batch.keep(kReply, false));
-  batch.tick();
-  CHECK_FALSE(batch.is_dense());
-  CHECK_FALSE(batch.keep(kReply, true));
+TEST_CASE("a reply waits only while many come, and for one that follows") {
+  Output output;
+  output.reply(1, false);
+  CHECK(output.take() == std::vector<int>{1});
+  output.writer->tick();
+  output.reply(2, true);
+  CHECK(output.take() == std::vector<int>{2});
 }
 
 TEST_CASE("what waits leaves with the next reply, at a tick, and before anything else") {
