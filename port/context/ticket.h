@@ -6,10 +6,8 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "base/mutex.h"
 #include "conversion/encode.h"
 #include "etf/term_writer.h"
 #include "protocol/messages.h"
@@ -45,6 +43,7 @@ class Ticket {
   std::int64_t deadline_ns = 0;
   RequestScope scope;
   std::vector<std::uint8_t> caller;    ///< what scope.caller shows
+  std::shared_ptr<Namespace> home;     ///< likewise scope.home; none when it was answered
   PyRef object;                        ///< the one Python object for it; until it is answered
   std::int64_t late_ns = 0;            ///< when it was first told that it is late
   std::atomic<bool> answered = false;  ///< the interrupter looks, too
@@ -55,26 +54,10 @@ class Ticket {
   std::optional<Excess> too_large;  ///< an item that may not be sent
 
   Bytes alias_bytes() const { return bytes_of(alias); }
-  /// Any thread: asyncio.to_thread takes the context variable of a task, which names its ticket, to another one. Null
-  /// when it was answered.
-  std::shared_ptr<Namespace> home() const {
-    const MutexLock lock(home_mu_);
-    return home_;
-  }
-  void set_home(std::shared_ptr<Namespace> home) {
-    const MutexLock lock(home_mu_);
-    home_ = std::move(home);
-  }
-  [[nodiscard]] std::shared_ptr<Namespace> take_home() {
-    const MutexLock lock(home_mu_);
-    return std::exchange(home_, nullptr);
-  }
   bool has_credit() const { return credit.items > 0 && credit.bytes > 0; }
 
  private:
   friend class Interrupter;
-  mutable Mutex home_mu_;
-  std::shared_ptr<Namespace> home_ GUARDED_BY(home_mu_);
   Escalation ending_;  ///< with the lock of the request stack: Interrupter::Locked::ending()
 };
 
