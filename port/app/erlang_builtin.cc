@@ -46,16 +46,6 @@ PyObject* write_output(PyObject* module, PyObject* args) noexcept {
   Py_RETURN_NONE;
 }
 
-PyObject* current_namespace(PyObject* module, PyObject*) noexcept {
-  PyObject* const shown = current_thread().shown_as_main;
-  if (shown == nullptr) {
-    const Ticket* ticket = current_ticket(module);
-    const auto home = ticket != nullptr ? ticket->home() : nullptr;
-    if (home) return Py_NewRef(home->globals());
-  }
-  return Py_NewRef(shown != nullptr ? shown : Py_None);
-}
-
 PyObject* context_id(PyObject* module, PyObject*) noexcept {
   return PyLong_FromUnsignedLong(current_context(erlang_module_state(module)));
 }
@@ -65,8 +55,6 @@ PyMethodDef methods[] = {
      "write(fd: int, data: bytes) -> None\n\nSend output of the current context to the Erlang logger, line by line."},
     {"context_id", method(context_id), METH_NOARGS,
      "context_id() -> int\n\nNumber of the context that the calling thread belongs to; 0 when it is not known."},
-    {"namespace", method(current_namespace), METH_NOARGS,
-     "namespace() -> dict | None\n\nThe namespace of the request that the calling thread runs."},
     {nullptr, nullptr, 0, nullptr},
 };
 

@@ -1,8 +1,7 @@
 #include "callback/asking.h"
 
-#include "base/clock.h"
+#include "callback/guest_waiter.h"
 #include "conversion/decode.h"
-#include "python/fresh_stack.h"
 
 namespace erlang_python {
 namespace {
@@ -145,60 +144,6 @@ PyRef decode_value(TermReader& body, const PythonTypes& types, const Callee& cal
   return decode_elements(body, types);
 }
 
-void refuse(const ErlangLink& link, const Request& request, std::string_view why) {
-  TermWriter out;
-  begin_reply(out, request.message.alias, request.message.slot);
-  write_error(out, why);
-  finish_frame(out);
-  link.writer.send(out.bytes());
-}
-
-/// A thread that Python started, while it waits for Erlang: requests that the callback makes run in it.
-class GuestWaiter final : public CallbackWaiter {
- public:
-  explicit GuestWaiter(const Asker& asker) : asker_(asker) {}
-
-  bool in_context() const override { return false; }
-  RequestScope* scope_of_task(PyObject*) override { return nullptr; }
-
-  std::uint64_t chain_of(RequestScope& scope, bool) override {
-    if (scope.chain == 0) scope.chain = asker_.link.callbacks.new_chain();
-    return scope.chain;
-  }
-
-  std::uint64_t new_id(const RequestScope& scope) override {
-    return asker_.link.callbacks.begin_thread(scope.chain, asker_.context);
-  }
-  int watch_mail(bool) override { return -1; }
-  void serve_watched() override {}
-  void drop_id(std::uint64_t id) override { asker_.link.callbacks.forget(id); }
-
-  std::optional<Answer> await_result(std::uint64_t id, std::uint64_t) override {
-    for (;;) {
-      std::optional<std::variant<Answer, Request>> next;
-      Py_BEGIN_ALLOW_THREADS;
-      next.emplace(asker_.link.callbacks.await(id));
-      Py_END_ALLOW_THREADS;
-      if (auto* answer = std::get_if<Answer>(&*next)) return std::move(*answer);
-      serve(std::get<Request>(*next));
-    }
-  }
-
-  void serve(const Request& request) {
-    const FreshStack fresh;
-    RequestScope nested{request.message.context, request.message.env, request.message.chain, request.message.caller,
-                        this};
-    nested.nesting = asker_.link.callbacks.nesting_of(request.message.chain);
-    RequestScope* const before = current_scope();
-    set_current_scope(&nested);
-    asker_.link.guests.serve_guest(request, before);
-    set_current_scope(before);
-  }
-
- private:
-  const Asker& asker_;
-};
-
 /// While it lives, the calling thread has a scope: of a chain of its own, for no Erlang process.
 class ScopeOfThread {
  public:
@@ -265,13 +210,6 @@ Asked ask_later(const Asker& asker, const Callee& callee, PyObject* const* argum
   send_call(asker, callee, std::move(frame));
   return {id, chain};
 }
-
-void serve_nested(const Asker& asker, const Request& request) {
-  if (request.deadline_ns != 0 && now_ns() >= request.deadline_ns) return refuse(asker.link, request, "timeout");
-  GuestWaiter(asker).serve(request);
-}
-
-void cancel_nested(const ErlangLink& link, const Request& request) { refuse(link, request, "cancelled"); }
 
 PyRef read_answer(const Answer& answer, const PythonTypes& types, const Callee& callee) {
   if (answer.frame.size() == 0) {

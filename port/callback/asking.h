@@ -56,10 +56,4 @@ Asked ask_later(const Asker& asker, const Callee& callee, PyObject* const* argum
 /// The value of an answer, or null with a Python error set, as ask() does it.
 PyRef read_answer(const Answer& answer, const PythonTypes& types, const Callee& callee);
 
-/// Runs a request from an inbox in the calling thread, while no coroutine of its loop runs; one that has waited beyond
-/// its deadline is answered {error, timeout}.
-void serve_nested(const Asker& asker, const Request& request);
-/// Nobody is left who would serve it: it is answered {error, cancelled}.
-void cancel_nested(const ErlangLink& link, const Request& request);
-
 }  // namespace erlang_python

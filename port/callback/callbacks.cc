@@ -4,14 +4,16 @@
 
 #include <algorithm>
 
+#include "base/chain.h"
 #include "base/clock.h"
 
 namespace erlang_python {
 namespace {
 
 // The clock counts the same for all port processes of a machine; the lower bits tell those apart that begin a chain in
-// the same instant.
-constexpr std::uint64_t kProcessBits = 12;
+// the same instant. Two that are the same all the same serve each other, which does no harm.
+constexpr unsigned kProcessBits = 4;
+constexpr unsigned kBelowTime = kProcessBits + kLineBits;
 
 }  // namespace
 
@@ -33,11 +35,11 @@ std::vector<std::string> Callbacks::functions() const {
 }
 
 std::uint64_t Callbacks::new_chain() {
-  const auto process = static_cast<std::uint64_t>(getpid()) & ((1U << kProcessBits) - 1);
-  const std::uint64_t now = (static_cast<std::uint64_t>(now_ns()) >> kProcessBits << kProcessBits) | process;
+  const auto process = (static_cast<std::uint64_t>(getpid()) & ((1U << kProcessBits) - 1)) << kLineBits;
+  const std::uint64_t now = (static_cast<std::uint64_t>(now_ns()) >> kBelowTime << kBelowTime) | process;
   std::uint64_t last = last_chain_.load(std::memory_order_relaxed);
   for (;;) {
-    const std::uint64_t next = std::max(now, last + (std::uint64_t{1} << kProcessBits));
+    const std::uint64_t next = std::max(now, last + (std::uint64_t{1} << kBelowTime));
     if (last_chain_.compare_exchange_weak(last, next, std::memory_order_relaxed)) return next;
   }
 }
@@ -74,10 +76,11 @@ std::uint64_t Callbacks::begin_in_thread(std::shared_ptr<Inbox> inbox, std::uint
   return add({std::move(inbox), chain, context});
 }
 
-std::variant<Answer, Request> Callbacks::await(std::uint64_t id) {
+std::variant<Answer, Request, Callbacks::Woken> Callbacks::await(std::uint64_t id) {
   const MutexLock lock(waiting_mu_);
   Thread& thread = *std::get<std::shared_ptr<Thread>>(waiting_.at(id).place);
-  while (!thread.answer && thread.nested.empty()) thread.bell.wait(waiting_mu_);
+  while (!thread.answer && thread.nested.empty() && !thread.woken) thread.bell.wait(waiting_mu_);
+  if (std::exchange(thread.woken, false)) return Woken{};
   if (!thread.nested.empty()) {
     Request next = std::move(thread.nested.front());
     thread.nested.pop_front();
@@ -95,6 +98,23 @@ void Callbacks::erase(Waiting::iterator waiter) {
     if (found->second.empty()) servers_.erase(found);
   }
   waiting_.erase(waiter);
+}
+
+void Callbacks::wake(std::uint64_t id) {
+  const MutexLock lock(waiting_mu_);
+  const auto found = waiting_.find(id);
+  if (found == waiting_.end()) return;
+  Thread& thread = *std::get<std::shared_ptr<Thread>>(found->second.place);
+  thread.woken = true;
+  thread.bell.notify_one();
+}
+
+std::deque<Request> Callbacks::give_up(std::uint64_t id) {
+  const MutexLock lock(waiting_mu_);
+  const auto found = waiting_.find(id);
+  const auto thread = std::get<std::shared_ptr<Thread>>(found->second.place);
+  erase(found);
+  return std::move(thread->nested);
 }
 
 bool Callbacks::forget(std::uint64_t id) {

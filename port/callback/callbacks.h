@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/chain.h"
 #include "base/mutex.h"
 #include "base/result.h"
 #include "callback/inbox.h"
@@ -42,6 +43,10 @@ class Callbacks {
   static bool is_context_id(std::uint64_t id) { return (id & 1) != 0; }
   /// Of a call chain: larger than those of all chains that began before it on this machine.
   std::uint64_t new_chain();
+  /// Of a thread that works for the request that began this chain: of the same age, and its own.
+  std::uint64_t new_line(std::uint64_t chain) {
+    return line_of_chain(chain, next_line_.fetch_add(1, std::memory_order_relaxed));
+  }
   /// Of a request that came in this chain: RequestScope::nesting.
   std::uint64_t nesting_of(std::uint64_t chain) {
     return chain == 0 ? 0 : next_nesting_.fetch_add(1, std::memory_order_relaxed);
@@ -52,8 +57,14 @@ class Callbacks {
   /// A callback that the calling thread will await(), in this chain. Before its frame is sent. `context`: of the owngil
   /// interpreter that the thread belongs to, 0 for the main interpreter.
   std::uint64_t begin_thread(std::uint64_t chain, ContextId context);
-  /// Detached. The answer, or a request of the chain that the thread is to run before it waits on.
-  std::variant<Answer, Request> await(std::uint64_t id);
+  /// Detached. The answer, or a request of the chain that the thread is to run before it waits on, or wake() was
+  /// called.
+  struct Woken {};
+  std::variant<Answer, Request, Woken> await(std::uint64_t id);
+  /// Any thread.
+  void wake(std::uint64_t id);
+  /// The thread waits no more. What it was to run and has not.
+  std::deque<Request> give_up(std::uint64_t id);
 
   // --- Coroutines.
 
@@ -88,6 +99,7 @@ class Callbacks {
     Condition bell;
     std::optional<Answer> answer;
     std::deque<Request> nested;
+    bool woken = false;
   };
   struct Waiter {
     std::variant<std::shared_ptr<Thread>, std::shared_ptr<Inbox>> place;
@@ -103,6 +115,7 @@ class Callbacks {
   std::atomic<std::uint64_t> next_id_ = 2;
   std::atomic<std::uint64_t> last_chain_ = 0;
   std::atomic<std::uint64_t> next_nesting_ = 1;
+  std::atomic<std::uint64_t> next_line_ = 0;
 
   std::atomic<bool> closed_ = false;
 

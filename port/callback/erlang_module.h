@@ -23,6 +23,7 @@ struct ErlangModule {
   std::atomic<ContextId> context = 0;
   PyObject* ticket_type = nullptr;     ///< class `Ticket`; lives as long as the module
   PyObject* steps_type = nullptr;      ///< class `Steps`, likewise
+  PyObject* origin_type = nullptr;     ///< class `Origin`, likewise
   PyObject* scope_variable = nullptr;  ///< the contextvars.ContextVar `scope`, likewise
   /// Owned: threads may ask whose context is gone. Null until open_erlang_module().
   std::atomic<PythonTypes*> types = nullptr;

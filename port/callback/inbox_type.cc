@@ -5,15 +5,11 @@
 #include <unordered_map>
 
 #include "callback/erlang_module.h"
+#include "callback/guest_waiter.h"
 #include "python/entry.h"
 
 namespace erlang_python {
 namespace {
-
-/// The type in which CPython counts the arguments of a PyCMethod: signed from 3.14 on.
-template <typename Result, typename Self, typename Type, typename Args, typename Number, typename Names>
-Number count_of(Result (*)(Self, Type, Args, Number, Names));
-using Count = decltype(count_of(PyCMethod{}));
 
 /// Calls whose answers have not been taken: number, chain.
 using Calls = std::unordered_map<std::uint64_t, std::uint64_t>;
@@ -84,7 +80,7 @@ void destroy(PyObject* self) noexcept {
 
 PyObject* fileno(PyObject* self, PyObject*) noexcept { return PyLong_FromLong(state_of(self).inbox->fd()); }
 
-PyObject* call(PyObject* self, PyTypeObject* type, PyObject* const* args, Count count, PyObject*) noexcept {
+PyObject* call(PyObject* self, PyTypeObject* type, PyObject* const* args, ArgumentCount count, PyObject*) noexcept {
   if (count < 1) {
     PyErr_SetString(PyExc_TypeError, "call() takes the name of an Erlang function, and its arguments");
     return nullptr;
@@ -108,7 +104,7 @@ PyRef outcome(const Asker& asker, std::uint64_t id, const Answer& answer) {
   return PyRef::steal(Py_BuildValue("KOO", static_cast<unsigned long long>(id), ok ? Py_True : Py_False, value.get()));
 }
 
-PyObject* take(PyObject* self, PyTypeObject* type, PyObject* const*, Count, PyObject*) noexcept {
+PyObject* take(PyObject* self, PyTypeObject* type, PyObject* const*, ArgumentCount, PyObject*) noexcept {
   const auto asker = asker_of_type(type);
   auto answers = PyRef::steal(PyList_New(0));
   if (!asker || !answers) return nullptr;
@@ -122,7 +118,7 @@ PyObject* take(PyObject* self, PyTypeObject* type, PyObject* const*, Count, PyOb
   return answers.release();
 }
 
-PyObject* forget(PyObject* self, PyTypeObject* type, PyObject* const* args, Count count, PyObject*) noexcept {
+PyObject* forget(PyObject* self, PyTypeObject* type, PyObject* const* args, ArgumentCount count, PyObject*) noexcept {
   const auto asker = asker_of_type(type);
   if (!asker) return nullptr;
   const unsigned long long id = count == 1 ? PyLong_AsUnsignedLongLong(args[0]) : 0;
@@ -172,10 +168,7 @@ std::optional<Asker> asker_of(PyObject* module) {
   const ErlangLink* const link = state.link;
   const PythonTypes* const types = state.types;
   if (link != nullptr && types != nullptr) {
-    RequestScope* scope = current_scope();
-    RequestScope* const task = scope != nullptr && scope->tasks ? scope->waiter->scope_of_task(module) : nullptr;
-    if (task != nullptr) scope = task;
-    return Asker{*link, *types, state.context, scope};
+    return Asker{*link, *types, state.context, scope_now(module)};
   }
   PyErr_SetString(PyExc_RuntimeError, "Erlang cannot be called while the package erlang is being loaded");
   return std::nullopt;

@@ -5,6 +5,7 @@
 #include "callback/destinations.h"
 #include "callback/erlang_module.h"
 #include "callback/inbox_type.h"
+#include "callback/origin_type.h"
 #include "conversion/decode.h"
 #include "python/entry.h"
 
@@ -201,8 +202,8 @@ PyMethodDef methods[] = {
      "of the request, or some milliseconds ago; PermissionError when it may not be sent to (pool option send); "
      "TypeError for what is no destination."},
     {"self", method(self), METH_NOARGS,
-     "self() -> Pid | None\n\nThe Erlang process that waits for the running request; None in threads that Python "
-     "started, and in preload code."},
+     "self() -> Pid | None\n\nThe Erlang process that waits for the request that the thread runs or works for; None in "
+     "preload code, and in a thread whose request has ended."},
     {"watch_mail", method(watch_mail), METH_O,
      "watch_mail(watch: bool) -> int\n\nFor an event loop whose coroutines wait for Erlang functions: a descriptor "
      "that is "
@@ -218,7 +219,7 @@ PyMethodDef methods[] = {
 }  // namespace
 
 bool add_callback_functions(PyObject* module) {
-  return PyModule_AddFunctions(module, methods) == 0 && add_inbox_type(module);
+  return PyModule_AddFunctions(module, methods) == 0 && add_inbox_type(module) && add_origin_type(module);
 }
 
 }  // namespace erlang_python

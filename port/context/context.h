@@ -49,7 +49,7 @@ class Context final : public Sleeper,
   void fail_start(Bytes start_alias, const std::string& reason);
 
   // CallbackWaiter, for the request that runs.
-  RequestScope* scope_of_task(PyObject* module) override;
+  RequestScope* scope_now(RequestScope& scope, PyObject* module) override;
   std::uint64_t chain_of(RequestScope& scope, bool waits) override;
   std::uint64_t new_id(const RequestScope&) override { return services_.callbacks.new_context_id(); }
   void drop_id(std::uint64_t) override {}

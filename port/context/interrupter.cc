@@ -3,6 +3,7 @@
 
 #include "base/detached_thread.h"
 #include "context/ticket.h"
+#include "python/standing_thread.h"
 
 namespace erlang_python {
 namespace {
@@ -16,19 +17,6 @@ constexpr bool kThreadStands = false;
 #else
 constexpr bool kThreadStands = true;
 #endif
-
-/// With a GIL: whether the thread is importing a module.
-bool is_importing(PyThreadState* thread) {
-  auto frame = PyRef::steal(reinterpret_cast<PyObject*>(PyThreadState_GetFrame(thread)));
-  while (frame) {
-    auto* const of = reinterpret_cast<PyFrameObject*>(frame.get());
-    const auto code = PyRef::steal(reinterpret_cast<PyObject*>(PyFrame_GetCode(of)));
-    PyObject* const file = reinterpret_cast<PyCodeObject*>(code.get())->co_filename;
-    if (PyUnicode_CompareWithASCIIString(file, "<frozen importlib._bootstrap>") == 0) return true;
-    frame = PyRef::steal(reinterpret_cast<PyObject*>(PyFrame_GetBack(of)));
-  }
-  return false;
-}
 
 }  // namespace
 
@@ -131,6 +119,7 @@ bool Interrupter::interrupt_once() {
   bool later = false;
   {
     const auto step = kThreadStands ? steps_->running_step(thread_->context) : nullptr;
+    const auto origin = kThreadStands ? steps_->origin_of_top(step.get()) : nullptr;
     const bool importing = kThreadStands && is_importing(thread_);
     const MutexLock lock(mu_);
     const auto delivery = deliver(step, importing);
@@ -138,6 +127,8 @@ bool Interrupter::interrupt_once() {
     if (delivery == RequestStack::Delivery::kRaise) {
       PyThreadState_SetAsyncExc(thread_ident_, PyExc_KeyboardInterrupt);
       wake_slot_->wake();
+      // It may wait for one of its threads, where the exception does not reach it.
+      if (origin) origin->tell();
     }
   }
   if (!later) mailbox_.alarm();

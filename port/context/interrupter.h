@@ -9,6 +9,7 @@
 #include "context/mailbox.h"
 #include "context/services.h"
 #include "interpreter/interpreter.h"
+#include "request/origin.h"
 #include "request/request_stack.h"
 #include "thread/wake_slot.h"
 
@@ -21,6 +22,8 @@ class RunningSteps {
  public:
   /// With a GIL, any thread. `variables`: the context variables of the thread that runs the loop. Null for none.
   virtual std::shared_ptr<Ticket> running_step(PyObject* variables) const = 0;
+  /// The same thread, and what the running step is. Of the request on top, for its threads; null for none.
+  virtual std::shared_ptr<Origin> origin_of_top(const Ticket* step) const = 0;
 
  protected:
   ~RunningSteps() = default;

@@ -1,6 +1,8 @@
 // Where everything that runs in a context begins and ends.
 #include "context/levels.h"
 
+#include <utility>
+
 #include "base/clock.h"
 #include "callback/destinations.h"
 #include "context/answers.h"
@@ -18,13 +20,13 @@ Level& Levels::begin(const RequestStack::Begin& entry, const Message* request) {
   if (depth() == levels_.size()) levels_.push_back(std::make_unique<Level>(reply_limits(services_.config)));
   if (depth() == interrupter_.entries().ground()) forget_checked_destinations();
   Level& level = *levels_[depth()];
-  level.scope = RequestScope{id_, 0, entry.chain, {}, &waiter_};
+  level.scope = {.context = id_, .chain = entry.chain, .waiter = &waiter_};
   if (request != nullptr) {
     level.scope.env = request->env;
     level.scope.caller = request->caller;
     level.scope.nesting = services_.callbacks.nesting_of(request->chain);
   }
-  level.scope.tasks = entry.loop == RequestStack::Loop::kContext;
+  level.scope.varies = entry.loop == RequestStack::Loop::kContext;
   level.awaited = 0;
   set_current_scope(&level.scope);
   auto stack = interrupter_.stack();
@@ -35,6 +37,7 @@ Level& Levels::begin(const RequestStack::Begin& entry, const Message* request) {
 }
 
 Ended Levels::end() {
+  const std::shared_ptr<Origin> origin = std::exchange(top().scope.origin, nullptr);
   Level* const below = depth() > 1 ? levels_[depth() - 2].get() : nullptr;
   if (top().watched || (below != nullptr && below->watched)) {
     top().watched.reset();

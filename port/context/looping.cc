@@ -102,9 +102,9 @@ void Context::sleep(Waiter& waiter, std::int64_t deadline_ns) {
 
 /// A task that came here from the loop of another context, whose thread waits for the callbacks of its own requests, is
 /// nobody's.
-RequestScope* Context::scope_of_task(PyObject* module) {
+RequestScope* Context::scope_now(RequestScope& scope, PyObject* module) {
   Ticket* const ticket = current_ticket(module);
-  return ticket != nullptr && ticket->scope.waiter == this ? &ticket->scope : nullptr;
+  return ticket != nullptr && ticket->scope.waiter == this ? &ticket->scope : &scope;
 }
 
 int Context::watch_mail(bool on) {

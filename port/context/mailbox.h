@@ -8,6 +8,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/chain.h"
 #include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "request/request.h"
@@ -24,7 +25,7 @@ struct Wanted {
         message.operation == Operation::kCredit) {
       return true;
     }
-    return message.chain != 0 && message.chain <= newest_chain;
+    return message.chain != 0 && not_newer(message.chain, newest_chain);
   }
 };
 

@@ -13,7 +13,8 @@ namespace erlang_python {
 /// its callback belongs to the oldest of their chains when that is older, and is served where that is.
 std::uint64_t Context::chain_of(RequestScope& scope, bool waits) {
   if (scope.chain == 0) {
-    scope.chain = services_.callbacks.new_chain();
+    const std::uint64_t fresh = services_.callbacks.new_chain();
+    scope.chain = scope.origin ? scope.origin->chain_or(fresh) : fresh;
     interrupter_->stack()->set_chain(levels_.top().scope.chain);
   }
   const bool loop_goes_on = !waits && levels_.depth() == 1;
@@ -66,6 +67,7 @@ std::optional<Answer> Context::await_result(std::uint64_t id, std::uint64_t chai
   }
   const bool pending = interrupter_->take_pending();
   if (!interrupted && !pending) return std::exchange(level.early_answer, std::nullopt);
+  if (level.scope.origin) level.scope.origin->tell();
   PyErr_SetNone(PyExc_KeyboardInterrupt);
   return std::nullopt;
 }

@@ -56,7 +56,7 @@ bool Runner::prepare(const std::vector<std::string>& preload, TermWriter& reply)
   bool ready = envs_->open();
   const auto shared = envs_->shared();
   const EnteredVariables variables(PyRef::borrow(ready ? shared->variables() : nullptr));
-  const ThreadNamespace shown_as_main(ready ? shared->globals() : nullptr);
+  levels_.top().scope.home = &envs_->shared();
   ready = ready && prepare_interpreter(services_.config, services_.sandbox);
   for (const std::string& code : services_.config.preload) {
     ready = ready && calling_->run(code, "pool preload", shared->globals());
@@ -104,6 +104,8 @@ void Runner::run(Request& request, bool apart) {
     return send_reply(level.reply, payload_start, message.alias);
   }
   find_home(message, request.rest, *envs);
+  level.scope.home = &request.rest.home;
+  level.scope.origin = std::move(request.rest.origin);
   bool now = false;
   {
     const StandardStreams::Use streams(erlang_module_state(interpreter_->erlang_module()).streams);
@@ -151,6 +153,7 @@ bool Runner::write_result(Request& request, Running& running, std::size_t payloa
   TermWriter& out = running.level().reply;
   const Written written = write_value(request, request.rest, {*calling_, *envs_, interpreter_->mode(), false}, out);
   request.rest.chain = running.level().scope.chain;
+  if (request.rest.work) request.rest.origin = running.level().scope.origin;
   const Ended ended = running.end();
   const bool goes_on = static_cast<bool>(request.rest.work);
   if (goes_on && ended.asked == Interruption::kNone) {
@@ -224,7 +227,6 @@ PyRef Runner::run_python(const Request& request, Rest& rest, const Host& host) {
     return {};
   }
   PyObject* const globals = rest.home->globals();
-  const ThreadNamespace shown_as_main(globals);
   PyRef value;
   if (rest.work) {
     value = resume(std::move(rest.work));
@@ -270,6 +272,7 @@ void Runner::run_guest(const Request& request, const RequestScope* below) {
     Calling calling(*types);
     Rest rest;
     find_home(message, rest, *envs);
+    current_scope()->home = &rest.home;
     const EnteredVariables variables(variables_of(message, rest, below, *envs));
     const Written written = write_value(request, rest, {calling, *envs, mode, true}, out);
     if (!written.value || out.overflowed()) counters_.count_error();

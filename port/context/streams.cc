@@ -51,8 +51,11 @@ std::optional<Tasks::Pumped> Tasks::pump(Ticket& ticket, PyObject* iterator) {
   Running turn(levels_, {ticket.alias, ticket.deadline_ns, ticket.scope.chain});
   RequestScope& scope = turn.level().scope;
   scope = ticket.scope;
+  const auto home = ticket.home;  // it may be answered meanwhile
+  scope.home = &home;
   const std::optional<Pumped> pumped = pump_for_a_while(ticket, iterator);
   ticket.scope.chain = scope.chain;
+  if (!ticket.answered) ticket.scope.origin = scope.origin;
   const Interruption why = turn.end().asked;
   if (why == Interruption::kNone || pumped == Pumped::kEnded) return pumped;
   auto stack = interrupter_.stack();
@@ -68,8 +71,6 @@ std::optional<Tasks::Pumped> Tasks::pump(Ticket& ticket, PyObject* iterator) {
 std::optional<Tasks::Pumped> Tasks::pump_for_a_while(Ticket& ticket, PyObject* iterator) {
   TermWriter out(reply_limits(services_.config));
   out.put_large_into(services_.segments);
-  const auto home = ticket.home();  // it may be answered meanwhile
-  const ThreadNamespace shown(home->globals());
   const std::int64_t until = now_ns() + kPumpNs;
   for (;;) {
     if (!ticket.has_credit()) return Pumped::kNoCredit;

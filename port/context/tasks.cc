@@ -76,6 +76,8 @@ Tasks::Deferral Tasks::defer(const Request& request, PyObject* value) {
     return Deferral::kStarted;
   }
   any_yet_ = any_yet_ || !nested;
+  // Work that its first step has left to threads is that of the task, too.
+  if (!ticket->answered && !ticket->scope.origin) ticket->scope.origin = levels_.top().scope.origin;
   if (!ticket->answered && ticket->slot != 0) give_slot_back(*ticket);
   return Deferral::kStarted;
 }
@@ -91,7 +93,9 @@ std::shared_ptr<Ticket> Tasks::make(const Request& request) {
   ticket->caller.assign(message.caller.begin(), message.caller.end());
   ticket->scope = RequestScope{id_, message.env, message.chain, ticket->caller, &waiter_};
   ticket->scope.nesting = services_.callbacks.nesting_of(message.chain);
-  ticket->set_home(request.rest.home);
+  ticket->home = request.rest.home;
+  ticket->scope.home = &ticket->home;
+  ticket->scope.origin = levels_.top().scope.origin;
   ticket->object = make_ticket_object(ticket);
   return ticket;
 }
@@ -135,7 +139,9 @@ void Tasks::remove(Ticket& ticket) {
       static_cast<void>(interrupter_.take_pending());
     }
   }
-  const auto home = ticket.take_home();           // what goes with it may come back here
+  // What goes with it may come back here.
+  const auto home = std::exchange(ticket.home, nullptr);
+  const auto origin = std::exchange(ticket.scope.origin, nullptr);
   const PyRef object = std::move(ticket.object);  // it keeps the ticket alive
   tickets_.erase(ticket.alias);
   counters_.tasks.store(tickets_.size(), std::memory_order_relaxed);
@@ -319,6 +325,13 @@ std::uint64_t Tasks::oldest_chain() const {
 std::shared_ptr<Ticket> Tasks::step_of_top() const {
   auto own = find(interrupter_.entries().alias(levels_.depth() - 1));
   return own ? own : running_step(interpreter_->thread_state()->context);
+}
+
+std::shared_ptr<Origin> Tasks::origin_of_top(const Ticket* step) const {
+  if (levels_.empty()) return nullptr;
+  const RequestScope& scope = levels_.top().scope;
+  if (!scope.varies) return scope.origin;
+  return step != nullptr ? step->scope.origin : nullptr;
 }
 
 std::shared_ptr<Ticket> Tasks::running_step(PyObject* variables) const {

@@ -53,6 +53,7 @@ class Tasks final : public RunningSteps {
   /// Whose step the top level runs, which has an event loop.
   std::shared_ptr<Ticket> step_of_top() const;
   std::shared_ptr<Ticket> running_step(PyObject* variables) const override;
+  std::shared_ptr<Origin> origin_of_top(const Ticket* step) const override;
 
   // --- The class `_erlang.Ticket`. Errors are Python errors that are set.
 

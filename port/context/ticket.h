@@ -6,10 +6,8 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "base/mutex.h"
 #include "conversion/encode.h"
 #include "etf/term_writer.h"
 #include "protocol/messages.h"
@@ -46,6 +44,7 @@ class Ticket {
   std::int64_t deadline_ns = 0;
   RequestScope scope;
   std::vector<std::uint8_t> caller;    ///< what scope.caller shows
+  std::shared_ptr<Namespace> home;     ///< likewise scope.home; none when it was answered
   PyRef object;                        ///< the one Python object for it; until it is answered
   StandardStreams::Steps streams;      ///< what its steps have in the place of the standard ones
   bool in_request = false;             ///< Runner::run() has not returned: a step that runs is part of it
@@ -58,26 +57,10 @@ class Ticket {
   std::optional<Excess> too_large;  ///< an item that may not be sent
 
   Bytes alias_bytes() const { return bytes_of(alias); }
-  /// Any thread: asyncio.to_thread takes the context variable of a task, which names its ticket, to another one. Null
-  /// when it was answered.
-  std::shared_ptr<Namespace> home() const {
-    const MutexLock lock(home_mu_);
-    return home_;
-  }
-  void set_home(std::shared_ptr<Namespace> home) {
-    const MutexLock lock(home_mu_);
-    home_ = std::move(home);
-  }
-  [[nodiscard]] std::shared_ptr<Namespace> take_home() {
-    const MutexLock lock(home_mu_);
-    return std::exchange(home_, nullptr);
-  }
   bool has_credit() const { return credit.items > 0 && credit.bytes > 0; }
 
  private:
   friend class Interrupter;
-  mutable Mutex home_mu_;
-  std::shared_ptr<Namespace> home_ GUARDED_BY(home_mu_);
   Escalation ending_;  ///< with the lock of the request stack: Interrupter::Locked::ending()
 };
 

@@ -20,4 +20,9 @@ void* slot(Result (*function)(Arguments...) noexcept) {
   return reinterpret_cast<void*>(function);
 }
 
+/// The type in which CPython counts the arguments of a PyCMethod: signed from 3.14 on.
+template <typename Result, typename Self, typename Type, typename Args, typename Number, typename Names>
+Number count_of(Result (*)(Self, Type, Args, Number, Names));
+using ArgumentCount = decltype(count_of(PyCMethod{}));
+
 }  // namespace erlang_python

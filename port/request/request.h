@@ -9,6 +9,7 @@
 #include "python/namespace.h"
 #include "python/py_ref.h"
 #include "request/escalation.h"
+#include "request/origin.h"
 
 namespace erlang_python {
 
@@ -19,6 +20,7 @@ struct Rest {
   std::shared_ptr<Namespace> home;  ///< of its process, else the shared one
   PyRef variables;                  ///< those of a process that has no namespace
   std::uint64_t chain = 0;          ///< that of its scope
+  std::shared_ptr<Origin> origin;   ///< likewise
 };
 
 /// A frame on its way to the thread of its context. Owns the bytes that `message` points into.

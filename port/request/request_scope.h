@@ -1,10 +1,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "protocol/frame.h"
 #include "protocol/messages.h"
+#include "python/namespace.h"
+#include "request/origin.h"
 #include "thread/current_thread.h"
 
 namespace erlang_python {
@@ -23,8 +26,8 @@ class CallbackWaiter {
   virtual ~CallbackWaiter() = default;
   /// False: a thread that Python started, and so a request that runs there as a guest.
   virtual bool in_context() const { return true; }
-  /// Attached, on an event loop (RequestScope::tasks): of the task whose step runs; null for none. `module`: `_erlang`.
-  virtual RequestScope* scope_of_task(PyObject* module) = 0;
+  /// Attached, of a scope that varies: the one that holds now; null for none. `module`: `_erlang`.
+  virtual RequestScope* scope_now(RequestScope& scope, PyObject* module) = 0;
   /// The chain of a callback that is about to be sent; begins one when the request is in none. `waits`: the thread will
   /// wait for it, in await_result().
   virtual std::uint64_t chain_of(RequestScope& scope, bool waits) = 0;
@@ -41,19 +44,31 @@ class CallbackWaiter {
   virtual void serve_watched() = 0;
 };
 
-/// What a callback tells Erlang about the request that makes it. Lives on the thread that runs the request.
+/// What a callback tells Erlang about the request that makes it, and what its code and its threads know of it. Lives on
+/// the thread that runs the request.
 struct RequestScope {
   ContextId context = 0;
   std::uint64_t env = 0;
   std::uint64_t chain = 0;  ///< 0 until the first callback of a request that is not nested itself
   Bytes caller;             ///< as in the request; empty when there is no calling process (a preload)
   CallbackWaiter* waiter = nullptr;
-  bool tasks = false;         ///< an event loop, whose tasks have scopes of their own
+  bool varies =
+      false;  ///< of an event loop, whose tasks have scopes of their own, or of work that outlives its request
   std::uint64_t nesting = 0;  ///< not 0: a callback waits for this request, whose number this is (CallbackGate)
+  const std::shared_ptr<Namespace>* home = nullptr;  ///< where its code runs, which whoever made the scope holds
+  std::shared_ptr<Origin> origin;                    ///< none until the first work leaves it for another thread
+  Origin* above = nullptr;                           ///< of a guest: of the work of its thread
 };
 
-/// The scope of the innermost request that the calling thread runs; null in threads that Python started.
+/// The scope of the innermost request that the calling thread runs or works for; null for none.
 inline RequestScope* current_scope() { return current_thread().scope; }
 inline void set_current_scope(RequestScope* scope) { current_thread().scope = scope; }
+
+/// Attached. The same, as it is now: of the task whose step an event loop runs; null when the request has ended that
+/// the thread works for. `module`: `_erlang`.
+inline RequestScope* scope_now(PyObject* module) {
+  RequestScope* const scope = current_scope();
+  return scope == nullptr || !scope->varies ? scope : scope->waiter->scope_now(*scope, module);
+}
 
 }  // namespace erlang_python

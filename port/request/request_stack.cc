@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/chain.h"
+
 namespace erlang_python {
 namespace {
 
@@ -180,7 +182,7 @@ void RequestStack::watch(std::size_t index, std::int64_t now_ns, Effects& effect
 }
 
 bool RequestStack::has_another_chain_above(std::size_t index) const {
-  return index + 1 < depth_ && entries_[index].chain != top().chain;
+  return index + 1 < depth_ && !same_age(entries_[index].chain, top().chain);
 }
 
 void RequestStack::interrupt_from(std::size_t index, Interruption why, std::int64_t now_ns, Effects& effects) {

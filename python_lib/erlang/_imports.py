@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import erlang._sources
+import erlang._threads
 
 
 def _spawn_by_default(context: Any) -> None:
@@ -32,6 +33,8 @@ def _files_of_classes(inspect: Any) -> None:
 _changes: dict[str, Callable[[Any], None]] = {
     "multiprocessing.context": _spawn_by_default,
     "inspect": _files_of_classes,
+    "concurrent.futures.thread": erlang._threads.change_executors,
+    "multiprocessing.pool": erlang._threads.change_pools,
 }
 
 

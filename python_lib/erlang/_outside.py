@@ -63,7 +63,7 @@ def send(destination: Pid | str | tuple[str, str], message: object) -> None:
 
 
 def self() -> Pid | None:
-    """The Erlang process that waits for the running request; None in threads that Python started."""
+    """The Erlang process that waits for the running request; None in a thread whose request has ended."""
     return _reach().self()
 
 

@@ -21,6 +21,7 @@ import erlang
 import erlang._encoding
 import erlang._imports
 import erlang._main
+import erlang._threads
 
 
 class _LoggedOutput(io.RawIOBase):
@@ -204,6 +205,7 @@ def clean() -> bool:
 standard_streams()
 erlang._main.install()
 erlang._imports.install()
+erlang._threads.install()
 sys.breakpointhook = _breakpoint
 # Worker contexts share a GIL: a computation in one of them may keep the others waiting for this long, not for 5 ms.
 sys.setswitchinterval(0.001)

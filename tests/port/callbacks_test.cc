@@ -50,6 +50,44 @@ TEST_CASE("nested requests go to the thread that began their chain, while it wai
   CHECK_FALSE(callbacks.offer(request, true));
 }
 
+TEST_CASE("each thread that works for a request gets what its own callback asks for") {
+  Callbacks callbacks({});
+  const std::uint64_t chain = callbacks.new_chain();
+  const std::uint64_t lines[] = {callbacks.new_line(chain), callbacks.new_line(chain)};
+  const std::uint64_t ids[] = {callbacks.begin_thread(lines[0], 0), callbacks.begin_thread(lines[1], 0)};
+  Request request;
+  request.message.chain = chain;
+  CHECK_FALSE(callbacks.offer(request, true));
+  for (const int i : {0, 1}) {
+    request.message.chain = lines[i];
+    request.message.env = static_cast<std::uint64_t>(i) + 1;
+    CHECK(callbacks.offer(request, true));
+  }
+  for (const int i : {0, 1}) {
+    CHECK(std::get<Request>(callbacks.await(ids[i])).message.env == static_cast<std::uint64_t>(i) + 1);
+  }
+  CHECK(callbacks.new_chain() > lines[0]);
+}
+
+TEST_CASE("a thread that waits can be woken, and gives back what it has not served when it gives up") {
+  Callbacks callbacks({});
+  const std::uint64_t id = callbacks.begin_thread(7, 0);
+  std::thread waker([&] { callbacks.wake(id); });
+  CHECK(std::holds_alternative<Callbacks::Woken>(callbacks.await(id)));
+  waker.join();
+  Request request;
+  request.message.chain = 7;
+  request.message.env = 5;
+  CHECK(callbacks.offer(request, true));
+  const auto left = callbacks.give_up(id);
+  REQUIRE(left.size() == 1);
+  CHECK(left.front().message.env == 5);
+  CHECK_FALSE(callbacks.forget(id));
+  CHECK_FALSE(callbacks.offer(request, true));
+  callbacks.wake(id);
+  callbacks.deliver(id, answer(1));
+}
+
 TEST_CASE("answers for coroutines wait in their inbox until they are taken") {
   Callbacks callbacks({});
   auto inbox = std::make_shared<Inbox>();

@@ -15,15 +15,17 @@ Request request(std::uint64_t number) {
   return made;
 }
 
-Request in_chain(std::uint64_t number, std::uint64_t chain) {
+constexpr std::uint64_t chain_of_age(std::uint64_t age) { return age << kLineBits; }
+
+Request in_chain(std::uint64_t number, std::uint64_t age) {
   Request made = request(number);
-  made.message.chain = chain;
+  made.message.chain = chain_of_age(age);
   return made;
 }
 
 /// Gave way to others and comes back.
-Request returning(std::uint64_t number, std::uint64_t chain) {
-  Request made = in_chain(number, chain);
+Request returning(std::uint64_t number, std::uint64_t age) {
+  Request made = in_chain(number, age);
   made.frame = Frame(1);
   made.rest.work = PyRef::borrow(Py_None);
   return made;
@@ -68,7 +70,7 @@ TEST_CASE("requests of a call chain and results go before others") {
 
 TEST_CASE("who waits for a callback gets results and chains that are not newer than its own") {
   Mailbox mailbox;
-  const Wanted wanted{true, 10};
+  const Wanted wanted{true, line_of_chain(chain_of_age(10), 3)};
   CHECK_FALSE(mailbox.push(request(1)));
   CHECK_FALSE(mailbox.push(in_chain(2, 11)));
   CHECK_FALSE(mailbox.has(wanted));
@@ -106,11 +108,11 @@ TEST_CASE("it knows whether a CANCEL waits") {
 TEST_CASE("an alarm ends the wait for a callback, also when it comes before") {
   Mailbox mailbox;
   mailbox.alarm();
-  mailbox.sleep({}, {true, 1});
+  mailbox.sleep({}, {true, chain_of_age(1)});
   CHECK(mailbox.take_alarm());
   CHECK_FALSE(mailbox.take_alarm());
   std::thread other([&] { mailbox.alarm(); });
-  while (!mailbox.take_alarm()) mailbox.sleep({}, {true, 1});
+  while (!mailbox.take_alarm()) mailbox.sleep({}, {true, chain_of_age(1)});
   other.join();
 }
 
@@ -140,11 +142,11 @@ TEST_CASE("what gave way to others comes after them, and is found by a level tha
   CHECK_FALSE(mailbox.push(returning(2, 7)));
   CHECK_FALSE(mailbox.push(returning(3, 0)));
   CHECK_FALSE(mailbox.push(in_chain(4, 8)));
-  CHECK_FALSE(mailbox.has({true, 6}));
-  CHECK_FALSE(mailbox.pop({true, 6}));
-  CHECK(mailbox.has({true, 7}));
-  CHECK(mailbox.pop({true, 7})->message.env == 2);
-  CHECK_FALSE(mailbox.has({true, 7}));
+  CHECK_FALSE(mailbox.has({true, chain_of_age(6)}));
+  CHECK_FALSE(mailbox.pop({true, chain_of_age(6)}));
+  CHECK(mailbox.has({true, chain_of_age(7)}));
+  CHECK(mailbox.pop({true, chain_of_age(7)})->message.env == 2);
+  CHECK_FALSE(mailbox.has({true, chain_of_age(7)}));
   CHECK(mailbox.pop()->message.env == 4);
   CHECK(mailbox.pop()->message.env == 1);
   CHECK(mailbox.pop()->message.env == 3);
@@ -159,7 +161,7 @@ TEST_CASE("what a request that gave way goes on with stays for the context's thr
   CHECK(removed[0].message.env == 1);
   CHECK_FALSE(removed[0].rest.work);
   CHECK(mailbox.remove_if([](const Request&) { return true; }).empty());
-  CHECK_FALSE(mailbox.has({true, 7}));
+  CHECK_FALSE(mailbox.has({true, chain_of_age(7)}));
   const auto husk = mailbox.pop();
   REQUIRE(husk);
   CHECK(husk->is_husk());

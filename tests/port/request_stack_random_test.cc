@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/chain.h"
 #include "request/request_stack.h"
 
 using namespace erlang_python;
@@ -104,7 +105,7 @@ class Storm {
     if (!told_.empty() && !apart && below(2) == 0) chain_ = std::max<std::int64_t>(1, chain_ - 1);
     if (told_.empty() || apart) chain_ = 100;
     const std::string alias = below(8) == 0 ? "" : "request " + std::to_string(++begun_);
-    stack_.begin({alias, some_deadline(), static_cast<std::uint64_t>(chain_), apart});
+    stack_.begin({alias, some_deadline(), static_cast<std::uint64_t>(chain_) << kLineBits, apart});
     told_.push_back({alias});
     CHECK(stack_.ending(top()).phase() == Phase::kRunning);
     CHECK_FALSE(stack_.due());

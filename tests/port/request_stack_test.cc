@@ -154,7 +154,7 @@ TEST_CASE("a CANCEL that has waited is told once") {
 TEST_CASE("a chain that begins while the request runs counts") {
   World world;
   world.begin("a");
-  world.stack.set_chain(7);
+  world.stack.set_chain(line_of_chain(7 << kLineBits, 1));  // that of a thread is as old
   world.begin("b", kForever, 7);
   CHECK_FALSE(world.cancel("a"));
   CHECK(world.raises());

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string_view>
 
+#include "base/chain.h"
 #include "request/request_stack.h"
 
 namespace erlang_python {
@@ -23,8 +24,8 @@ struct World {
   Stack stack{kGrace};
   std::int64_t now = kStart;
 
-  void begin(std::string_view alias, std::int64_t deadline_ns = kForever, std::uint64_t chain = 0) {
-    stack.begin({alias, deadline_ns, chain});
+  void begin(std::string_view alias, std::int64_t deadline_ns = kForever, std::uint64_t age = 0) {
+    stack.begin({alias, deadline_ns, age << kLineBits});
   }
   void begin_loop() { stack.begin({{}, 0, 0, false, Stack::Loop::kContext}); }
   void begin_apart(std::string_view alias, std::int64_t deadline_ns = kForever) {
