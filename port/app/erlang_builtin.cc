@@ -107,15 +107,9 @@ void free_module(void* module) noexcept {
 }
 
 PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    "_erlang",
-    "What the package erlang needs of the port program.",
-    sizeof(ErlangModule),
-    methods,
-    module_slots<exec_module>(),
-    traverse_module,
-    clear_module,
-    free_module,
+    PyModuleDef_HEAD_INIT, "_erlang",    "What the package erlang needs of the port program.",
+    sizeof(ErlangModule),  methods,      module_slots<exec_module>(),
+    traverse_module,       clear_module, free_module,
 };
 
 PyObject* init_module() noexcept { return PyModuleDef_Init(&definition); }
