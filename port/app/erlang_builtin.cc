@@ -63,23 +63,41 @@ int exec_module(PyObject* module) noexcept {
   return add_callback_functions(module) && add_ticket_type(module) && add_steps_type(module) ? 0 : -1;
 }
 
+ErlangModule* state_of(PyObject* module) { return static_cast<ErlangModule*>(PyModule_GetState(module)); }
+
+// The classes lead back to the module. What the collector does not see of that is left over when an interpreter ends,
+// and keeps all of its memory.
+int traverse_module(PyObject* module, visitproc visit, void* arg) noexcept {
+  const ErlangModule* const state = state_of(module);
+  if (state == nullptr) return 0;
+  Py_VISIT(state->ticket_type);
+  Py_VISIT(state->steps_type);
+  Py_VISIT(state->scope_variable);
+  const PythonTypes* const types = state->types.load();
+  return types != nullptr ? types->traverse(visit, arg) : 0;
+}
+
+int clear_module(PyObject* module) noexcept {
+  ErlangModule* const state = state_of(module);
+  if (state == nullptr) return 0;
+  Py_CLEAR(state->ticket_type);
+  Py_CLEAR(state->steps_type);
+  Py_CLEAR(state->scope_variable);
+  delete state->types.exchange(nullptr);
+  return 0;
+}
+
 void free_module(void* module) noexcept {
-  auto* const state = static_cast<ErlangModule*>(PyModule_GetState(static_cast<PyObject*>(module)));
+  ErlangModule* const state = state_of(static_cast<PyObject*>(module));
   if (state == nullptr) return;
-  delete state->types.load();
+  clear_module(static_cast<PyObject*>(module));
   state->~ErlangModule();
 }
 
 PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT,
-    "_erlang",
-    "What the package erlang needs of the port program.",
-    sizeof(ErlangModule),
-    methods,
-    module_slots<exec_module>(),
-    nullptr,
-    nullptr,
-    free_module,
+    PyModuleDef_HEAD_INIT, "_erlang",    "What the package erlang needs of the port program.",
+    sizeof(ErlangModule),  methods,      module_slots<exec_module>(),
+    traverse_module,       clear_module, free_module,
 };
 
 PyObject* init_module() noexcept { return PyModuleDef_Init(&definition); }

@@ -21,7 +21,7 @@ bool open_erlang_module();
 struct ErlangModule {
   std::atomic<const ErlangLink*> link = nullptr;
   std::atomic<ContextId> context = 0;
-  PyObject* ticket_type = nullptr;     ///< class `Ticket`; lives as long as the module
+  PyObject* ticket_type = nullptr;     ///< class `Ticket`; owned, until the module goes
   PyObject* steps_type = nullptr;      ///< class `Steps`, likewise
   PyObject* origin_type = nullptr;     ///< class `Origin`, likewise
   PyObject* scope_variable = nullptr;  ///< the contextvars.ContextVar `scope`, likewise

@@ -17,6 +17,15 @@ bool must_be_class(const PyRef& object, const char* name) {
 
 }  // namespace
 
+int PythonTypes::traverse(visitproc visit, void* arg) const {
+  for (const PyRef* each :
+       {&atom, &pid, &reference, &term, &conversion_error, &erlang_error, &unknown_function, &process_error, &scheduled,
+        &scheduled_inline, &encoders, &fallback, &int_from_bytes, &etf_name}) {
+    Py_VISIT(each->get());
+  }
+  return 0;
+}
+
 std::unique_ptr<PythonTypes> PythonTypes::load() {
   auto package = PyRef::steal(PyImport_ImportModule("erlang"));
   if (!package) return nullptr;

@@ -30,6 +30,9 @@ struct PythonTypes {
     return type == scheduled.get() || type == scheduled_inline.get();
   }
 
+  /// For the tp_traverse of what owns it.
+  int traverse(visitproc visit, void* arg) const;
+
   /// nullptr with a Python error set when the package is not as expected.
   static std::unique_ptr<PythonTypes> load();
 };

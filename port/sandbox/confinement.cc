@@ -96,6 +96,7 @@ Status Sandbox::confine_process() {
   }
   if (kernel) {
     if (!scoped) return Error{"sandbox_unavailable: landlock"};
+    if (!install_seccomp_filter(early_kernel_policy())) return Error{"sandbox_unavailable: seccomp"};
     for (const std::string_view what : {"abstract_sockets", "files", "network", "syscalls"}) confined_.push_back(what);
   }
   return {};

@@ -32,6 +32,11 @@ using SyscallPolicy = std::vector<SyscallRule>;
 /// Of `sandbox => strict`, for the process `pid`: no processes, no changes of files, no sockets, no signals to others.
 SyscallPolicy strict_policy(int pid);
 
+/// Of `sandbox => kernel` from the start on. libuv (1.45 and later) makes a ring when a loop begins, and aborts when it
+/// may not use it any more; where it cannot have one, it does without. Nor may a preload leave one behind, which works
+/// past all filters.
+SyscallPolicy early_kernel_policy();
+
 /// Of `sandbox => kernel`: what Landlock does not know.
 SyscallPolicy kernel_policy(const SandboxRules& rules, int pid);
 

@@ -64,7 +64,7 @@ values_out_of_range(_) ->
          end
          || {Key, Value} <- [{nice, 20}, {nice, -1}, {nice, high}, {memory_limit, -1}, {memory_limit, lots},
                              {hard_timeout_grace, -5}, {hard_timeout_grace, soon}, {max_requests, 0},
-                             {isolation, none_at_all}, {sandbox, maybe}, {imports, json}, {paths, 5}, {env, [1]},
+                             {isolation, none_at_all}, {sandbox, 'maybe'}, {imports, json}, {paths, 5}, {env, [1]},
                              {preload, 5}]],
     ok.
 

@@ -150,12 +150,16 @@ one_name_in_one_tree(_) ->
     Spec = py_pool:child_spec(#{name => Pool}),
     {ok, Tree} = start_tree([Spec]),
     OsPid = py_test:os_pid(Pool),
-    ?assertMatch({error, {{already_started, Pool}, _}}, supervisor:start_child(Tree, Spec#{id => another})),
+    already_started(Pool, supervisor:start_child(Tree, Spec#{id => another})),
     ?assertEqual({{ok, 4.0}, OsPid}, {py:call(Pool, math, sqrt, [16]), py_test:os_pid(Pool)}),
     ok = stop_tree(Tree),
     ?assertMatch({error, {shutdown, {failed_to_start_child, another, {already_started, Pool}}}},
                  start_tree([Spec, Spec#{id => another}])),
     ?assertNot(py_context_router:pool_started(Pool)).
+
+%% Earlier releases of OTP add the specification of the child.
+already_started(Pool, {error, Reason}) ->
+    ?assert(lists:member({already_started, Pool}, [Reason, element(1, Reason)])).
 
 %% Proves that the limit of such a pool goes with it, and not what was set by hand when only its processes were killed.
 limit_of_a_pool_in_a_tree(_) ->
@@ -179,7 +183,7 @@ pool_in_a_tree_that_starts_anew(_) ->
     {ok, Tree} = start_tree([Spec]),
     ok = killed_below(Pool, Tree),
     ?assertEqual({error, {supervised, Pool, Tree}}, py_context_router:stop_pool(Pool)),
-    ?assertMatch({error, {{already_started, Pool}, _}}, supervisor:start_child(Tree, Spec#{id => another})),
+    already_started(Pool, supervisor:start_child(Tree, Spec#{id => another})),
     ?assertEqual({ok, 4.0}, py:call(Pool, math, sqrt, [16])),
     ok = stop_tree(Tree).
 

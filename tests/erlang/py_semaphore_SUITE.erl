@@ -348,7 +348,8 @@ a_hand_over_that_was_cut_off(_) ->
 
 %% As in py_waiters:hand/3, by a process that dies there.
 cut_off(Limit, Steps) ->
-    Dying = py_pid:id(Cutter = spawn(fun() -> receive go -> ok end end)),
+    Cutter = spawn(fun() -> receive go -> ok end end),
+    Dying = py_pid:id(Cutter),
     %% It holds the slot, so that the other one waits.
     1 = py_slots:reserve(Limit, Dying),
     Blocked = {Next, _} = py_test:async(fun() -> ok = py_semaphore:acquire(infinity), receive done -> ok end end),

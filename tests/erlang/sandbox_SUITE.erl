@@ -122,7 +122,7 @@ memory_limit_still_kills(_) ->
 %% Proves that a wrong value of the option names the key and what is wrong with it.
 values_of_the_option(_) ->
     Wrong = [
-        {maybe, {bad_option, sandbox, maybe}},
+        {'maybe', {bad_option, sandbox, 'maybe'}},
         {#{colour => red}, {bad_option, sandbox, colour}},
         {#{read => "/tmp"}, {bad_option, sandbox, {read, $/, not_a_path}}},
         {#{read => ["/no/such/place"]}, {bad_option, sandbox, {read, "/no/such/place", enoent}}},

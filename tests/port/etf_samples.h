@@ -1,6 +1,8 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -13,7 +15,7 @@ namespace erlang_python {
 using Buffer = std::vector<std::uint8_t>;
 
 inline Buffer operator+(Buffer left, const Buffer& right) {
-  left.insert(left.end(), right.begin(), right.end());
+  std::ranges::copy(right, std::back_inserter(left));  // GCC 16 warns of insert() for vectors that are known here
   return left;
 }
 

@@ -42,6 +42,11 @@ bool refuses(const SyscallPolicy& policy, std::string_view name, const Arguments
 
 }  // namespace
 
+TEST_CASE("no ring of io_uring can be made before the rules begin") {
+  CHECK(refuses(early_kernel_policy(), "io_uring_setup"));
+  CHECK(early_kernel_policy().front().missing);
+}
+
 TEST_CASE("threads may be started, processes and namespaces not") {
   const SyscallPolicy policy = strict_policy(kPid);
   constexpr std::uint64_t kThread = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM |

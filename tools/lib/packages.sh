@@ -43,6 +43,30 @@ install_packages() {
   rm -f "$log"
 }
 
+# One line "URI KEYRING" per configured source of the release VERSION_CODENAME, from both formats of apt's sources.
+configured_sources() {
+  local file
+  for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+    [ -f "$file" ] || continue
+    sed -nE "s/^deb +(\[[^]]*\] +)?([^ ]+) +${VERSION_CODENAME} .*/\2 \1/p" "$file" |
+      sed -E 's/ .*signed-by=([^] ]+).*/ \1/; s/ \[.*//'
+  done
+  for file in /etc/apt/sources.list.d/*.sources; do
+    [ -f "$file" ] || continue
+    awk -v codename="$VERSION_CODENAME" '
+      function flush(  i, n, names) {
+        n = split(suites, names, " ")
+        for (i = 1; i <= n; i++) if (names[i] == codename && uri != "") print uri, keyring
+        uri = suites = keyring = ""
+      }
+      /^[ \t]*$/ { flush() }
+      tolower($1) == "uris:" { uri = $2 }
+      tolower($1) == "suites:" { $1 = ""; suites = $0 }
+      tolower($1) == "signed-by:" { keyring = $2 }
+      END { flush() }' "$file"
+  done
+}
+
 how_to_install() {
   case $(uname -s) in
     Darwin)

@@ -99,13 +99,12 @@ def endless(key=None):
 
 def busy(key):
     """Computes for each of its items, so that it is always in Python code."""
-    number = 0
+    number = work = 0
     try:
         while True:
-            until = time.perf_counter() + 20e-6
-            while True:  # not `while time...`: no `finally` sees an exception raised there (CPython issue 130279)
-                if time.perf_counter() >= until:
-                    break
+            # Not `while`: no `finally` sees an exception that is raised where it jumps back (CPython issue 130279).
+            for step in range(500):
+                work += step
             yield number
             number += 1
     finally:
