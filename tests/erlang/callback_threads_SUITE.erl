@@ -79,7 +79,7 @@ guest_outlasts_its_context(_Config) ->
         {ok, Ctx} = py_context:new(#{mode => worker}),
         OsPid = py_test:os_pid(Stays),
         Gate = atom_to_binary(py_test:unique(gate)),
-        ok = py:register_function(back, fun([]) -> {error, _} = py:call(Ctx, probe, wait_gate, [Gate]), left end),
+        ok = py:register_function(back, fun([]) -> {ok, <<"open">>} = py:call(Ctx, probe, wait_gate, [Gate]), left end),
         Gates = fun(Python) -> py:eval(Stays, ["(lambda gates: ", Python, ")(__import__('probe')._gates)"]) end,
         %% Contexts are dummies.
         Threads = fun() -> py:eval(Stays, "sum(not t.name.startswith('Dummy') for t in __import__('threading').enumerate())") end,
