@@ -108,7 +108,7 @@ timeout_of_a_call_across_contexts(Config) ->
 %% Proves that callbacks have no limit of their own: the caller's counts, also where a plain call has 30 seconds.
 no_limit_of_its_own(Config) ->
     Ctx = a(Config),
-    ok = py:register_function(limit, fun([]) -> py_request:limit(default, py_env:caller()) =:= infinity end),
+    ok = py:register_function(limit, fun([]) -> py_time_limit:total(default, py_env:caller()) =:= infinity end),
     ?assertEqual({ok, true}, py:call(Ctx, calling, call, [limit])).
 
 %% Proves that hundreds of timeouts at random moments of chains leave nothing behind and no wrong answer.

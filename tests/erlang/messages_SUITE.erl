@@ -378,17 +378,17 @@ whereis_of_names(_) ->
     true = unregister(Name),
     ?assertEqual({ok, none}, Whereis(atom_to_binary(Name))).
 
-%% Proves that self is the process that asked, whatever way it asked, and None in a thread of Python's own.
+%% Proves that self is the process that asked, whatever way it asked, and in threads that it has started.
 self_is_who_called(_) ->
     Self = self(),
     py_test_modes:in_each(fun(Ctx) ->
-        ?assertEqual({ok, {Self, none}}, py:call(Ctx, messaging, self_and_thread, [])),
-        ?assertEqual({ok, {Self, none}}, py:await(py:cast(Ctx, messaging, self_and_thread, []))),
+        ?assertEqual({ok, {Self, Self}}, py:call(Ctx, messaging, self_and_thread, [])),
+        ?assertEqual({ok, {Self, Self}}, py:await(py:cast(Ctx, messaging, self_and_thread, []))),
         ?assertEqual({ok, Self}, py:eval(Ctx, "erlang.self()")),
         ok = py:exec(Ctx, "me = erlang.self()"),
         ?assertEqual({ok, Self}, py:eval(Ctx, "me"))
     end),
-    ?assertEqual({ok, [{ok, {Self, none}}]}, py:parallel([{messaging, self_and_thread, []}])),
+    ?assertEqual({ok, [{ok, {Self, Self}}]}, py:parallel([{messaging, self_and_thread, []}])),
     Other = py_test:in_process(fun() -> {ok, Me} = py:eval("erlang.self()"), {Me, self()} end),
     ?assertMatch({Me, Me}, Other),
     py_test:with_pool(1, #{preload => <<"import erlang\nwho = erlang.self()\n">>}, fun(Pool) ->

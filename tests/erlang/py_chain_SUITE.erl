@@ -233,9 +233,9 @@ explicit_context(_) ->
 %% Proves that the default limit of time does not hold in a chain, and one that was asked for does.
 no_limit_that_nobody_asked_for(_) ->
     Plain = py_chain:plain(),
-    ?assertEqual([30000, 5, infinity], [py_request:limit(Limit, Plain) || Limit <- [default, 5, infinity]]),
+    ?assertEqual([30000, 5, infinity], [py_time_limit:total(Limit, Plain) || Limit <- [default, 5, infinity]]),
     Nested = Plain#caller{chain = 1},
-    ?assertEqual([infinity, 5, infinity], [py_request:limit(Limit, Nested) || Limit <- [default, 5, infinity]]).
+    ?assertEqual([infinity, 5, infinity], [py_time_limit:total(Limit, Nested) || Limit <- [default, 5, infinity]]).
 
 %% Proves that nested requests are counted for their context, and never against the limit, also when it is reached.
 nested_entries(_) ->
