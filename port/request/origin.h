@@ -38,7 +38,7 @@ class Origin final : public std::enable_shared_from_this<Origin> {
   Origin& operator=(const Origin&) = delete;
 
   /// For its work: does not keep the request from ending.
-  std::shared_ptr<Origin> for_work() { return shared_from_this(); }
+  std::shared_ptr<Origin> for_work() { return weak_from_this().lock(); }
 
   const Facts& facts() const { return facts_; }  ///< but for the chain
   const std::shared_ptr<Namespace>& home() const { return home_; }
