@@ -171,8 +171,11 @@ loop(State = #state{port = Port, parent = Parent}) ->
             _ = py_port_end:later(?EXIT_STATUS_MS, no_exit_status, State#state.secret),
             loop(State);
         {'EXIT', Port, Reason} ->
-            %% The write of a caller failed before the exit status was known: a port program whose outer keeper was killed.
-            py_port_end:died(py_port_end:cause({port_closed, Reason}, State), py_port_input:drain(State));
+            %% A write failed before the exit status was known: a port program whose outer keeper was killed, or that has not even been
+            %% loaded.
+            Drained = py_port_input:drain(State),
+            Cause = py_port_end:cause({port_closed, Reason}, State),
+            py_port_end:died(py_port_program:failure(Cause, State#state.program), Drained);
         {'EXIT', Parent, Reason} ->
             py_port_end:terminate(Reason, State);
         {'EXIT', Writer, _} when Writer =:= State#state.writer ->

@@ -11,6 +11,8 @@
 %% What the dynamic loader ends with when a library is not there.
 -define(LOADER_STATUS, 127).
 -define(LOADER_MS, 5000).
+%% What is said of one that was gone before its INIT was written, whose exit status the emulator does not tell.
+-define(UNKNOWN, {signal, sigkill}).
 
 -spec program(py_port:options()) -> program().
 program(Options) ->
@@ -42,7 +44,7 @@ run(#{executable := Executable, env := Env, cwd := Cwd}, Args, Settings) ->
 %% @doc Why a program that has ended before it was ready has: of one that could not be loaded, what the loader says. That is on
 %% the standard error of the node, for its own is captured only when it runs.
 -spec failure(py_port:why(), none | program()) -> py_port:why().
-failure({exit_status, ?LOADER_STATUS} = Why, Program) when is_map(Program) ->
+failure(Why, Program) when is_map(Program), (Why =:= {exit_status, ?LOADER_STATUS} orelse Why =:= ?UNKNOWN) ->
     case run(Program, ["--version"], [stderr_to_stdout]) of
         {ok, Port} ->
             case complaint(Port, []) of

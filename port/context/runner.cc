@@ -106,13 +106,16 @@ void Runner::run(Request& request, bool apart) {
   find_home(message, request.rest, *envs);
   level.scope.home = &request.rest.home;
   level.scope.origin = std::move(request.rest.origin);
-  bool now = false;
   {
-    const StandardStreams::Use streams(erlang_module_state(interpreter_->erlang_module()).streams);
     const EnteredVariables variables(variables_of(message, request.rest, levels_.scope_below(), *envs));
-    now = write_result(request, running, payload_start);
+    bool now = false;
+    {
+      const StandardStreams::Use streams(erlang_module_state(interpreter_->erlang_module()).streams);
+      now = write_result(request, running, payload_start);
+    }
+    // Nobody need wait for the end of the variables, which are this thread's: others share the streams.
+    if (now) send_reply(level.reply, payload_start, message.alias, is_followed_by_the_same(request));
   }
-  if (now) send_reply(level.reply, payload_start, message.alias, is_followed_by_the_same(request));
   if (request.rest.work) forget(request.rest, apart);
   if (levels_.empty() || levels_.only_loop()) collect_leftovers(apart);
 }
