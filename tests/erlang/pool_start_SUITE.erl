@@ -10,7 +10,8 @@ all() ->
     [the_same_again, other_options, default_pool_again, default_pool_with_other_options, option_that_is_meant,
      pool_in_a_tree, pool_in_a_tree_comes_back, pool_in_a_tree_that_cannot_start, names_are_taken,
      one_name_in_one_tree, limit_of_a_pool_in_a_tree, pool_in_a_tree_that_starts_anew, pool_of_a_killed_tree_can_be_started, tree_that_was_killed,
-     context_in_a_tree, wrong_specs].
+     context_in_a_tree, wrong_specs,
+     program_that_cannot_be_loaded].
 
 init_per_testcase(_Case, Config) ->
     process_flag(trap_exit, true),
@@ -240,3 +241,16 @@ context_in_a_tree(_) ->
 wrong_specs(_) ->
     _ = [?assertError({bad_argument, options, _}, py_pool:child_spec(Wrong)) || Wrong <- [#{}, [], #{name => "reports"}, 7]],
     ?assertError({bad_argument, options, 7}, py_context:child_spec(7)).
+
+%% Proves that of a port program that has ended too soon to say why, the loader is asked, and of no other.
+program_that_cannot_be_loaded(_) ->
+    Failure = fun(Lines, Why) ->
+        Program = py_test:temp_file("program"),
+        ok = file:write_file(Program, ["#!/bin/sh\n", Lines]),
+        ok = file:change_mode(Program, 8#755),
+        py_port_program:failure(Why, #{pool => unloaded, executable => Program, env => [], cwd => none})
+    end,
+    _ = [?assertMatch({start_failed, <<"cannot open libx.so (", _/binary>>}, Failure("echo cannot open libx.so; exit 127", Why))
+         || Why <- [{exit_status, 127}, {signal, sigkill}]],
+    ?assertEqual({signal, sigkill}, Failure("echo 1.0", {signal, sigkill})),
+    ?assertEqual({signal, sigkill}, py_port_program:failure({signal, sigkill}, none)).
