@@ -91,7 +91,8 @@ is_callback(#caller{root = Root}) -> Root =:= none.
 
 sent(ok, Alias, A = #attempt{flags = Flags}, _Operation, Timeout) when Flags >= ?FLAG_STREAM ->
     {open, A#attempt{alias = Alias, deadline = py_attempt:deadline(Timeout)}};
-sent(ok, Alias, A = #attempt{route = Route}, _Operation, Timeout) ->
+sent(ok, Alias, A = #attempt{route = Route = #route{tag = Tag}}, _Operation, Timeout) ->
+    _ = py_counters:load(Tag) =:= 1 andalso stay_awake(),
     receive
         {py_reply, Alias, Payload} -> outcome(py_protocol:decode(Payload, Route#route.pool), Route);
         {'DOWN', Alias, process, _, Reason} -> next({down, Reason}, A)
@@ -105,6 +106,12 @@ sent(late, Alias, A, _Operation, _Timeout) ->
     next(timeout, A#attempt{alias = Alias});
 sent(Failed, _Alias, A, Operation, _Timeout) ->
     next({sent, Failed}, A#attempt{operation = Operation}).
+
+%% A scheduler that has nothing to run goes to sleep, and to wake it takes longer than a short call. One that has something looks for
+%% input meanwhile. For who is alone in a context only: otherwise there is enough to do.
+stay_awake() ->
+    true = erlang:yield(),
+    erlang:yield().
 
 %% Beyond the plain case.
 
