@@ -8,7 +8,7 @@
 
 -export([install/0, ref/0]).
 %% The requests of a context.
--export([open/2, close/1, claim/2, released/1, answered/2, load/1, is_slow/1, owner/2]).
+-export([open/2, close/1, claim/2, released/1, answered/2, load/1, is_alone/1, is_slow/1, owner/2]).
 %% Others.
 -export([registrations/0, set_registrations/1, callbacks/0, add_callbacks/1]).
 
@@ -87,6 +87,15 @@ answered(Ref, Tag) ->
 -spec load(tag()) -> integer().
 load(Tag) ->
     atomics:get(ref(), ?LOAD + Tag).
+
+%% @doc Whether a context has one request only. Of one that was sent: the application may have ended since, which its caller is told
+%% otherwise.
+-spec is_alone(tag()) -> boolean().
+is_alone(Tag) ->
+    case persistent_term:get(?MODULE, none) of
+        none -> false;
+        Ref -> atomics:get(Ref, ?LOAD + Tag) =:= 1
+    end.
 
 %% @doc Whether what a busy context runs is not one of those calls that take microseconds: the last took longer, or there
 %% was none for a while.

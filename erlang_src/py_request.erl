@@ -92,7 +92,7 @@ is_callback(#caller{root = Root}) -> Root =:= none.
 sent(ok, Alias, A = #attempt{flags = Flags}, _Operation, Timeout) when Flags >= ?FLAG_STREAM ->
     {open, A#attempt{alias = Alias, deadline = py_attempt:deadline(Timeout)}};
 sent(ok, Alias, A = #attempt{route = Route = #route{tag = Tag}}, _Operation, Timeout) ->
-    _ = py_counters:load(Tag) =:= 1 andalso stay_awake(),
+    _ = py_counters:is_alone(Tag) andalso stay_awake(),
     receive
         {py_reply, Alias, Payload} -> outcome(py_protocol:decode(Payload, Route#route.pool), Route);
         {'DOWN', Alias, process, _, Reason} -> next({down, Reason}, A)

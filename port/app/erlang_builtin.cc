@@ -72,6 +72,7 @@ int traverse_module(PyObject* module, visitproc visit, void* arg) noexcept {
   if (state == nullptr) return 0;
   Py_VISIT(state->ticket_type);
   Py_VISIT(state->steps_type);
+  Py_VISIT(state->origin_type);
   Py_VISIT(state->scope_variable);
   const PythonTypes* const types = state->types.load();
   return types != nullptr ? types->traverse(visit, arg) : 0;
@@ -82,6 +83,7 @@ int clear_module(PyObject* module) noexcept {
   if (state == nullptr) return 0;
   Py_CLEAR(state->ticket_type);
   Py_CLEAR(state->steps_type);
+  Py_CLEAR(state->origin_type);
   Py_CLEAR(state->scope_variable);
   delete state->types.exchange(nullptr);
   return 0;

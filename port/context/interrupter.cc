@@ -10,14 +10,6 @@ namespace {
 
 constexpr std::size_t kStackBytes = 512 * 1024;
 
-// Nobody may look at a thread that runs, and without a GIL it does. There an import is interrupted like other code, and
-// a step that holds up its loop is not: `hard_timeout_grace` ends it.
-#ifdef Py_GIL_DISABLED
-constexpr bool kThreadStands = false;
-#else
-constexpr bool kThreadStands = true;
-#endif
-
 }  // namespace
 
 Interrupter::Interrupter(ContextId id, Mailbox& mailbox, Services& services)

@@ -331,6 +331,8 @@ bool Runner::is_followed_by_the_same(const Request& request) const {
 
 void Runner::send_reply(TermWriter& out, std::size_t payload_start, Bytes alias, bool more) {
   services_.writer.send_reply(out, payload_start, alias, more);
+  // Should the one that was to follow be taken back, or take long, a tick sends it.
+  if (more && services_.writer.has_batches()) services_.ticker.ensure_armed();
   out.shrink(kKeptReplyBytes);
 }
 

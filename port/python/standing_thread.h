@@ -4,6 +4,14 @@
 
 namespace erlang_python {
 
+/// Nobody may look at a thread that runs, and without a GIL it does. There an import is interrupted like other code,
+/// and a step that holds up its loop is not: `hard_timeout_grace` ends it.
+#ifdef Py_GIL_DISABLED
+constexpr bool kThreadStands = false;
+#else
+constexpr bool kThreadStands = true;
+#endif
+
 // With a GIL: what another thread of the interpreter does, which stands still meanwhile.
 
 /// It imports a module.

@@ -6,17 +6,6 @@
 #include "python/standing_thread.h"
 
 namespace erlang_python {
-namespace {
-
-// Without a GIL nobody may look at a thread that runs.
-#ifdef Py_GIL_DISABLED
-constexpr bool kThreadStands = false;
-#else
-constexpr bool kThreadStands = true;
-#endif
-
-}  // namespace
-
 std::shared_ptr<Origin> Origin::begin(const Facts& facts, std::shared_ptr<Namespace> home,
                                       std::shared_ptr<Origin> above) {
   auto origin = std::make_shared<Origin>(facts, std::move(home), std::move(above));

@@ -8,7 +8,8 @@ suite() -> [{timetrap, {minutes, 1}}].
 
 all() ->
     [version, execution_mode, subinterp_supported, num_executors, memory_stats, gc, gc_of_a_generation, tracemalloc,
-     reload, reload_of_a_module_that_is_not_there, python_package, stub_of_the_builtin_module].
+     reload, reload_of_a_module_that_is_not_there, python_package, stub_of_the_builtin_module,
+     classes_of_the_builtin_module].
 
 init_per_suite(Config) -> ok = py_test:start(), Config.
 end_per_suite(_Config) ->
@@ -19,6 +20,12 @@ end_per_suite(_Config) ->
 stub_of_the_builtin_module(_) ->
     {ok, Differences} = py:call(stubs, differences, []),
     ?assertEqual([], lists:append(Differences)).
+
+%% Proves that the collector sees the classes that the module _erlang owns: otherwise each interpreter that ends leaves all of its memory.
+classes_of_the_builtin_module(_) ->
+    ok = py:exec("import _erlang, gc"),
+    {ok, Seen} = py:eval("sorted(c.__name__ for c in gc.get_referents(_erlang) if isinstance(c, type) and c.__module__ == '_erlang')"),
+    ?assertEqual([<<"Origin">>, <<"Steps">>, <<"Ticket">>], Seen).
 
 %% Proves that version is that of the Python that runs the calls.
 version(_) ->

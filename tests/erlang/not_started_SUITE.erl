@@ -27,7 +27,9 @@ predicates(_) ->
                  fun() -> py_context_router:pool_started(default) end, fun() -> py_context_router:pool_started([]) end],
     ?assertEqual([false, false, false, false], [Question() || Question <- Questions]),
     ?assertEqual(worker, py:execution_mode()),
-    ?assertEqual(ok, py_context:stop(dead())).
+    ?assertEqual(ok, py_context:stop(dead())),
+    %% A request asks it that was sent when the application ended.
+    ?assertNot(py_counters:is_alone(1)).
 
 %% Proves that functions whose type has errors return one that says so.
 errors(_) ->

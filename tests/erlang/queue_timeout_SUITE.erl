@@ -88,7 +88,8 @@ in_a_row(_) ->
 %% Proves that calls of py:parallel wait for so long each when it is their turn, not from the beginning.
 balanced(_) ->
     py_test:with_pool(1, #{max_concurrent => 1}, fun(Pool) ->
-        Calls = [{Pool, time, sleep, [0.1], #{}, #{queue_timeout => 10000}} || _ <- lists:seq(1, 5)],
+        %% The last one would have waited for 1.5 seconds.
+        Calls = [{Pool, time, sleep, [0.5], #{}, #{queue_timeout => 1200}} || _ <- lists:seq(1, 4)],
         ?assertEqual({ok, [{ok, none} || _ <- Calls]}, py:parallel(Calls))
     end).
 
