@@ -52,8 +52,8 @@ struct RequestScope {
   std::uint64_t chain = 0;  ///< 0 until the first callback of a request that is not nested itself
   Bytes caller;             ///< as in the request; empty when there is no calling process (a preload)
   CallbackWaiter* waiter = nullptr;
-  bool varies =
-      false;  ///< of an event loop, whose tasks have scopes of their own, or of work that outlives its request
+  /// Of an event loop, whose tasks have scopes of their own, or of work that may outlive its request.
+  bool varies = false;
   std::uint64_t nesting = 0;  ///< not 0: a callback waits for this request, whose number this is (CallbackGate)
   const std::shared_ptr<Namespace>* home = nullptr;  ///< where its code runs, which whoever made the scope holds
   std::shared_ptr<Origin> origin;                    ///< none until the first work leaves it for another thread
