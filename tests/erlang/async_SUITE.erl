@@ -364,8 +364,11 @@ in_order(_) ->
 
 %% Proves that py_event_loop:run waits for the result, where routing says and on a context.
 run(_) ->
+    %% Of a process that is not bound its scheduler says where, which may be another one by the next call.
+    ok = py_context_router:bind_context(py:context()),
     {ok, Loop} = py_event_loop:get_loop(),
     ?assertEqual({ok, Loop}, py_context:loop_ref(py:context())),
+    ok = py_context_router:unbind_context(),
     ?assertEqual({ok, 1}, py_event_loop:run(tasks, value, [1, 0.01])),
     ?assertEqual({ok, 2}, py_event_loop:run(py:context(1), tasks, value, [2, 0.01])),
     ?assertEqual({ok, 3}, py_event_loop:run(io, tasks, value, [3, 0.01])).
